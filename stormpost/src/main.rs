@@ -1,0 +1,2 @@
+//! Stormpost. fn main
+fn main() {}

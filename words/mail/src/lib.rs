@@ -1,0 +1,23 @@
+//! What things are called: the words of mail that every other room speaks.
+//!
+//! Nothing here touches a disk, a network, a clock or a runtime. One word has one meaning (see
+//! `docs/ARCHITECTURE.md`); a type here is the meaning.
+
+mod account;
+mod address;
+mod envelope;
+mod settlement;
+mod time;
+mod trace;
+mod watch;
+
+pub use account::{AccountId, Tenant};
+pub use address::{Address, AddressError, Sender};
+pub use envelope::{Envelope, Notify, Peer, Recipient, Ret, Source};
+pub use settlement::{Destination, Outcome, Reply};
+pub use time::Time;
+pub use trace::{TraceId, TraceKey, TraceTag};
+pub use watch::{
+    Event, EventId, Evidence, Mode, Observation, Order, OrderKind, OrderNumber, Plane, PrimaryId, Request,
+    RequestKind, Scope, State, Verdict,
+};
