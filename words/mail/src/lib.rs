@@ -18,6 +18,6 @@ pub use settlement::{Destination, Outcome, Reply};
 pub use time::Time;
 pub use trace::{TraceId, TraceKey, TraceTag};
 pub use watch::{
-    Event, EventId, Evidence, Mode, Observation, Order, OrderKind, OrderNumber, Plane, PrimaryId, Request,
-    RequestKind, Scope, State, Verdict,
+    Event, EventId, Evidence, Finding, Mode, Observation, Order, OrderKind, OrderNumber, Plane, PrimaryId,
+    Request, RequestKind, Scope, State,
 };
