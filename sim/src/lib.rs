@@ -1,1 +1,9 @@
-//! (arrives with its code)
+//! Whole lives of a Stormpost in milliseconds.
+//!
+//! The real logs, roads and stores run over a simulated disk, network, clock and randomness. One seed is one
+//! life: peace, outage, return, crashes, torn writes, full disks, partitions, clock jumps. Checkers that share no
+//! code with the product judge the end. A failing seed replays exactly.
+
+pub mod clock;
+pub mod dice;
+pub mod net;

@@ -1,2 +1,3 @@
-//! Stormpost. fn main
+//! The `stormpost` program.
+
 fn main() {}

@@ -16,6 +16,7 @@ pub struct Entry {
 
 /// An open file. Bytes appended are durable only once `sync` has returned `Ok`; the *name* of a new file is durable
 /// only once its directory was synced too. All calls block.
+#[allow(clippy::len_without_is_empty)] // a file's length is asked of the disk and may fail
 pub trait DiskFile: Send + Sync {
     /// Adds bytes at the end. A failure may leave any part of them behind.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;

@@ -3,6 +3,7 @@
 use crate::Boxed;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection, plain or encrypted.
@@ -36,4 +37,10 @@ pub trait Net: Send + Sync {
 
     /// Opens a door.
     fn listen(&self, at: SocketAddr) -> Boxed<'_, io::Result<Box<dyn Listener>>>;
+
+    /// Opens a connection to a door on this machine that is a name in the file system.
+    fn connect_local<'a>(&'a self, path: &'a Path) -> Boxed<'a, io::Result<Box<dyn Stream>>>;
+
+    /// Opens a door on this machine that only this user can enter. A name left by a dead process is replaced.
+    fn listen_local<'a>(&'a self, path: &'a Path) -> Boxed<'a, io::Result<Box<dyn Listener>>>;
 }
