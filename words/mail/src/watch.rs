@@ -237,6 +237,16 @@ pub struct Order {
     pub by: String,
     /// Why, in words that a person reads later.
     pub why: String,
+    /// When the first observation failed that led to it: where a measured outage begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Time>,
+    /// When a pin, or an announced maintenance (then `from` and `to` are the same), ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// The ledger's sequence number of the request that this order answers; on the last order of an answer only,
+    /// so that a crash in the middle of an answer leaves the request open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<u64>,
 }
 
 /// What a person asks for.
