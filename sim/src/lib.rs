@@ -6,4 +6,7 @@
 
 pub mod clock;
 pub mod dice;
+pub mod judge;
 pub mod net;
+pub mod primary;
+pub mod sender;
