@@ -1,1 +1,5 @@
-//! (arrives with its code)
+//! The road between a mailbox here and the same mailbox at the primary: giving back, and the proof of it.
+
+mod witness;
+
+pub use witness::{Case, Ended, Line, Promise, Reach, Report, Sighting, reconcile};
