@@ -387,7 +387,9 @@ impl TcpProxy {
                     while *mode.lock().unwrap() == TcpMode::Silent && !ended.load(Ordering::Relaxed) {
                         std::thread::sleep(Duration::from_millis(20));
                     }
-                    let Ok(server) = TcpStream::connect_timeout(&address, Duration::from_secs(5)) else { return };
+                    let Ok(server) = TcpStream::connect_timeout(&address, Duration::from_secs(5)) else {
+                        return;
+                    };
                     let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else { return };
                     let (other, finished) = (mode.clone(), ended.clone());
                     let copy = std::thread::spawn(move || carry(from, to, &other, &finished));

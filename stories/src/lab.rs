@@ -1,6 +1,7 @@
 //! The directory of one story, and what must be there before a story can run.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,7 +43,9 @@ impl Lab {
 
     /// One line of progress with the story's name and the seconds since it began.
     pub fn say(&self, line: &str) {
-        println!("[{} {:6.2}s] {line}", self.story, self.started.elapsed().as_secs_f64());
+        // Written past the test harness, which would keep it until the end.
+        let line = format!("[{} {:6.2}s] {line}\n", self.story, self.started.elapsed().as_secs_f64());
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
 
@@ -76,7 +79,9 @@ pub fn program(name: &str, package: &str) -> PathBuf {
         .chain(["/usr/sbin", "/usr/bin", "/sbin", "/bin"])
         .map(|dir| Path::new(dir).join(name))
         .find(|file| file.is_file())
-        .unwrap_or_else(|| panic!("{name} is not installed; ./test installs it, or: apt-get install {package}"))
+        .unwrap_or_else(|| {
+            panic!("{name} is not installed; ./test installs it, or: apt-get install {package}")
+        })
 }
 
 fn require_root() {

@@ -7,18 +7,22 @@
 //! This is test equipment, so a broken premise ends the story with words instead of an error value.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod catcher;
 pub mod fault;
 pub mod lab;
 pub mod load;
 pub mod maildrop;
+pub mod names;
 pub mod ports;
 pub mod primary;
 pub mod tools;
 pub mod tree;
 
+pub use catcher::{Catcher, Caught};
 pub use fault::{Fault, SmtpProxy, Stage, TcpMode, TcpProxy};
 pub use lab::Lab;
 pub use load::{Load, Outcome, Sent};
 pub use maildrop::{Maildrop, Tally};
+pub use names::Names;
 pub use primary::{Primary, PrimaryOptions};
 pub use tree::Tree;

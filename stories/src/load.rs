@@ -206,7 +206,9 @@ pub fn story_message(id: &str, from: &str, to: &str, size: usize) -> Vec<u8> {
     let mut body = String::with_capacity(size + 80);
     let mut line = 0_u32;
     while body.len() < size {
-        body.push_str(&format!("{id} line {line:06} the quick brown fox jumps over the lazy dog 0123456789\r\n"));
+        body.push_str(&format!(
+            "{id} line {line:06} the quick brown fox jumps over the lazy dog 0123456789\r\n"
+        ));
         line += 1;
     }
     let hash = blake3::hash(body.as_bytes()).to_hex();
@@ -243,7 +245,8 @@ impl SmtpTalk {
     /// # Errors
     /// What went wrong, in words.
     pub fn connect(target: SocketAddr) -> Result<SmtpTalk, String> {
-        let stream = TcpStream::connect_timeout(&target, Duration::from_secs(10)).map_err(|e| e.to_string())?;
+        let stream =
+            TcpStream::connect_timeout(&target, Duration::from_secs(10)).map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| e.to_string())?;
         Ok(SmtpTalk { reader: BufReader::new(stream) })

@@ -62,7 +62,8 @@ impl Maildrop {
     /// # Panics
     /// When the server cannot be reached, refuses the sign-in, or answers something that is not IMAP.
     pub fn look(host: &str, port: u16, user: &str, password: &str) -> Maildrop {
-        Self::try_look(host, port, user, password, "BODY.PEEK[HEADER]").unwrap_or_else(|e| panic!("IMAP: {e}"))
+        Self::try_look(host, port, user, password, "BODY.PEEK[HEADER]")
+            .unwrap_or_else(|e| panic!("IMAP: {e}"))
     }
 
     /// As [`Maildrop::look`], with whole messages.
@@ -77,7 +78,13 @@ impl Maildrop {
     ///
     /// # Errors
     /// What went wrong, in words.
-    pub fn try_look(host: &str, port: u16, user: &str, password: &str, section: &str) -> Result<Maildrop, String> {
+    pub fn try_look(
+        host: &str,
+        port: u16,
+        user: &str,
+        password: &str,
+        section: &str,
+    ) -> Result<Maildrop, String> {
         let mut talk = ImapTalk::connect(host, port)?;
         talk.sign_in(user, password)?;
         let mut drop = Maildrop::default();
@@ -154,9 +161,12 @@ impl Tally {
             }
         }
         // What is left belongs to nobody we sent to: a message in a stranger's mailbox is as bad as a lost one.
-        tally.lost.extend(copies.into_keys().filter(|(_, id)| sent.iter().any(|s| &s.id == id)).map(|(to, id)| {
-            format!("{id} (stands in the mailbox of {to}, who was not its recipient)")
-        }));
+        tally.lost.extend(
+            copies
+                .into_keys()
+                .filter(|(_, id)| sent.iter().any(|s| &s.id == id))
+                .map(|(to, id)| format!("{id} (stands in the mailbox of {to}, who was not its recipient)")),
+        );
         tally
     }
 
@@ -236,7 +246,11 @@ impl ImapTalk {
         stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| e.to_string())?;
         let mut talk = ImapTalk { reader: BufReader::new(stream), tag: 0 };
         let greeting = talk.answer()?;
-        if greeting.text.starts_with("* OK") { Ok(talk) } else { Err(format!("greeted with {:?}", greeting.text)) }
+        if greeting.text.starts_with("* OK") {
+            Ok(talk)
+        } else {
+            Err(format!("greeted with {:?}", greeting.text))
+        }
     }
 
     /// LOGIN.
@@ -368,7 +382,8 @@ fn message(folder: &str, uidvalidity: u64, answer: &Answer) -> Message {
         let rest = answer.text.split_once(&format!("{name} "))?.1;
         rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
     };
-    let flags = answer.text.split_once("FLAGS (").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(f, _)| f);
+    let flags =
+        answer.text.split_once("FLAGS (").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(f, _)| f);
     Message {
         folder: folder.to_owned(),
         uidvalidity,

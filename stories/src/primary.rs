@@ -137,7 +137,10 @@ impl Primary {
 
     /// Number of messages still in Postfix's own queue, asked of Postfix's directories.
     pub fn queued(&self) -> usize {
-        ["incoming", "active", "deferred", "maildrop"].iter().map(|q| files(&self.dir.join("pf/queue").join(q))).sum()
+        ["incoming", "active", "deferred", "maildrop"]
+            .iter()
+            .map(|q| files(&self.dir.join("pf/queue").join(q)))
+            .sum()
     }
 
     /// Waits until Postfix has handed everything on to Dovecot.
@@ -254,7 +257,8 @@ impl Primary {
             .people
             .iter()
             .map(|person| {
-                let extra = options.extra.iter().find(|(who, _)| who == person).map_or("", |(_, extra)| extra);
+                let extra =
+                    options.extra.iter().find(|(who, _)| who == person).map_or("", |(_, extra)| extra);
                 format!("{}:{{PLAIN}}{}::::::{extra}\n", self.address(person), self.password(person))
             })
             .collect();
@@ -272,9 +276,12 @@ impl Primary {
     fn dovecot_conf(&self, dir: &Path, options: &PrimaryOptions) -> String {
         let folders: String = ["Sent", "Drafts", "Trash", "Junk"]
             .iter()
-            .map(|name| format!("  mailbox {name} {{\n    auto = subscribe\n    special_use = \\{name}\n  }}\n"))
+            .map(|name| {
+                format!("  mailbox {name} {{\n    auto = subscribe\n    special_use = \\{name}\n  }}\n")
+            })
             .collect();
-        let sieve = if options.sieve.is_empty() { "" } else { "protocol lmtp {\n  mail_plugins = sieve\n}\n" };
+        let sieve =
+            if options.sieve.is_empty() { "" } else { "protocol lmtp {\n  mail_plugins = sieve\n}\n" };
         format!(
             "protocols = imap lmtp\nlisten = 127.0.0.1\nssl = no\ndisable_plaintext_auth = no\n\
              base_dir = {dir}/base\nstate_dir = {dir}/base\nlog_path = {dir}/log\n\
@@ -303,7 +310,7 @@ impl Primary {
 }
 
 /// Postfix's process table: smtpd on one loopback port, nothing in a chroot.
-fn master_cf(smtp: u16) -> String {
+pub fn master_cf(smtp: u16) -> String {
     format!(
         "127.0.0.1:{smtp} inet n - n - - smtpd\n\
          pickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\nqmgr unix n - n 300 1 qmgr\n\

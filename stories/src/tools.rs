@@ -68,7 +68,15 @@ pub struct Mbsync {
 
 impl Mbsync {
     /// Writes the configuration for one account. `tls` is mbsync's word: `None`, `STARTTLS` or `IMAPS`.
-    pub fn new(lab: &Lab, name: &str, port: u16, user: &str, password: &str, tls: &str, sync: &str) -> Mbsync {
+    pub fn new(
+        lab: &Lab,
+        name: &str,
+        port: u16,
+        user: &str,
+        password: &str,
+        tls: &str,
+        sync: &str,
+    ) -> Mbsync {
         let dir = lab.room(&format!("mbsync-{name}"));
         let maildir = dir.join("mail");
         fs::create_dir_all(&maildir).unwrap();

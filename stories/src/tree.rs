@@ -126,7 +126,9 @@ fn living(roots: &[u32]) -> Vec<u32> {
     let mut parent = HashMap::new();
     let mut found: HashSet<u32> = HashSet::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Some(stat) = fields(pid) else { continue };
         if stat[0] == "Z" {
             continue;
@@ -138,8 +140,11 @@ fn living(roots: &[u32]) -> Vec<u32> {
         }
     }
     loop {
-        let more: Vec<u32> =
-            parent.iter().filter(|(pid, up)| found.contains(up) && !found.contains(pid)).map(|(p, _)| *p).collect();
+        let more: Vec<u32> = parent
+            .iter()
+            .filter(|(pid, up)| found.contains(up) && !found.contains(pid))
+            .map(|(p, _)| *p)
+            .collect();
         if more.is_empty() {
             return found.into_iter().collect();
         }

@@ -1,12 +1,24 @@
 //! The rules of the house, read from the files themselves.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Words that say nothing about what a thing is.
 const REFUSED: [&str; 11] = [
-    "manager", "handler", "helper", "util", "common", "core", "service", "engine", "processor", "misc", "info",
+    "manager",
+    "handler",
+    "helper",
+    "util",
+    "common",
+    "core",
+    "service",
+    "engine",
+    "processor",
+    "misc",
+    "info",
 ];
 const ROOMS: [&str; 4] = ["words", "rules", "stores", "roads"];
 
@@ -128,8 +140,11 @@ fn the_import_check_can_say_no() {
 fn a_crate_is_called_what_its_folder_is_called() {
     for one in crates() {
         let folder = one.dir.file_name().unwrap().to_str().unwrap();
-        let expected =
-            if ROOMS.contains(&one.room.as_str()) { format!("{}-{folder}", one.room) } else { folder.to_owned() };
+        let expected = if ROOMS.contains(&one.room.as_str()) {
+            format!("{}-{folder}", one.room)
+        } else {
+            folder.to_owned()
+        };
         assert_eq!(one.name, expected);
     }
 }
@@ -192,7 +207,8 @@ fn names_say_what_a_thing_is() {
         }
         for line in text.lines().map(str::trim_start) {
             let line = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub ")).unwrap_or(line);
-            let kind = ["struct ", "enum ", "trait ", "type ", "mod "].iter().find_map(|k| line.strip_prefix(k));
+            let kind =
+                ["struct ", "enum ", "trait ", "type ", "mod "].iter().find_map(|k| line.strip_prefix(k));
             let name = kind.and_then(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next());
             wrong.extend(name.and_then(refused).map(|word| format!("{}: {line}: {word}", path.display())));
         }
@@ -218,7 +234,8 @@ fn no_file_is_longer_than_a_reader_can_hold() {
 fn every_crate_says_what_it_is() {
     let mut silent = Vec::new();
     for one in crates() {
-        let root = ["src/lib.rs", "src/main.rs"].iter().map(|file| one.dir.join(file)).find(|file| file.is_file());
+        let root =
+            ["src/lib.rs", "src/main.rs"].iter().map(|file| one.dir.join(file)).find(|file| file.is_file());
         let text = fs::read_to_string(root.unwrap()).unwrap();
         let first = text.lines().next().unwrap_or("");
         if !first.starts_with("//! ") || first.contains("arrives with its code") {
@@ -277,6 +294,9 @@ fn nothing_names_the_machine_it_was_written_on() {
 /// Whether a line names a path that begins at this place: at the line's start or after something that is no path.
 fn names(line: &str, place: &str) -> bool {
     line.match_indices(place).any(|(at, _)| {
-        line[..at].chars().next_back().is_none_or(|before| !before.is_alphanumeric() && !"/.-_}".contains(before))
+        line[..at]
+            .chars()
+            .next_back()
+            .is_none_or(|before| !before.is_alphanumeric() && !"/.-_}".contains(before))
     })
 }

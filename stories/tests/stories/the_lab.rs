@@ -46,7 +46,8 @@ fn the_lab_notices_a_loss_and_a_double() {
     let primary = Primary::start(&lab, "company.test", &PrimaryOptions::default());
     let proxy = SmtpProxy::start(primary.smtp);
     proxy.fail_times(Stage::Dot, Fault::ReplyLost, 1);
-    let load = Load { sessions: 1, messages: 3, ..Load::new(proxy.port, "noticed", &primary.addresses()[..1]) };
+    let load =
+        Load { sessions: 1, messages: 3, ..Load::new(proxy.port, "noticed", &primary.addresses()[..1]) };
     let mut sent = load.run();
     assert_eq!(proxy.hits(), 1);
     primary.settle(Duration::from_secs(60));

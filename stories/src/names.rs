@@ -1,0 +1,145 @@
+//! A name server that knows the story's world and nothing else.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const TXT: u16 = 16;
+const MX: u16 = 15;
+const A: u16 = 1;
+
+type Zone = HashMap<(String, u16), Vec<Vec<u8>>>;
+
+/// Answers over UDP; every other name does not exist.
+pub struct Names {
+    /// Where it answers.
+    pub address: SocketAddr,
+    zone: Arc<Mutex<Zone>>,
+    mute: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Names::start()
+    }
+}
+
+impl Names {
+    /// Starts with an empty zone.
+    pub fn start() -> Names {
+        let port = crate::ports::free_port();
+        let socket = UdpSocket::bind(("127.0.0.1", port)).expect("the name server's port is free");
+        let address = socket.local_addr().expect("a bound socket has an address");
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a read limit can be set");
+        let zone = Arc::new(Mutex::new(Zone::new()));
+        let (mute, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (known, silent, ended) = (zone.clone(), mute.clone(), over.clone());
+        std::thread::spawn(move || {
+            let mut packet = [0; 1500];
+            while !ended.load(Ordering::Relaxed) {
+                let Ok((size, peer)) = socket.recv_from(&mut packet) else { continue };
+                if silent.load(Ordering::Relaxed) {
+                    continue;
+                }
+                if let Some(answer) = answer(&packet[..size], &known.lock().unwrap()) {
+                    let _ = socket.send_to(&answer, peer);
+                }
+            }
+        });
+        Names { address, zone, mute, over }
+    }
+
+    /// Adds a TXT record.
+    pub fn txt(&self, name: &str, text: &str) {
+        let mut record = Vec::new();
+        for part in text.as_bytes().chunks(255) {
+            record.push(u8::try_from(part.len()).unwrap_or(255));
+            record.extend_from_slice(part);
+        }
+        self.add(name, TXT, record);
+    }
+
+    /// Adds an A record for 127.0.0.1.
+    pub fn here(&self, name: &str) {
+        self.add(name, A, vec![127, 0, 0, 1]);
+    }
+
+    /// Adds an MX record.
+    pub fn mx(&self, domain: &str, host: &str) {
+        let mut record = vec![0, 10];
+        record.extend(encoded(host));
+        self.add(domain, MX, record);
+    }
+
+    /// Stops or begins again to answer at all.
+    pub fn mute(&self, silent: bool) {
+        self.mute.store(silent, Ordering::Relaxed);
+    }
+
+    fn add(&self, name: &str, kind: u16, record: Vec<u8>) {
+        self.zone.lock().unwrap().entry((name.to_ascii_lowercase(), kind)).or_default().push(record);
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+fn encoded(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        bytes.push(u8::try_from(label.len()).unwrap_or(63));
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
+}
+
+/// RFC 1035 §4: header, the question repeated, the answers each naming the question by a pointer.
+fn answer(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
+    let mut at = 12;
+    let mut labels = Vec::new();
+    loop {
+        let length = usize::from(*query.get(at)?);
+        at += 1;
+        if length == 0 {
+            break;
+        }
+        labels.push(String::from_utf8_lossy(query.get(at..at + length)?).to_ascii_lowercase());
+        at += length;
+    }
+    let kind = u16::from_be_bytes([*query.get(at)?, *query.get(at + 1)?]);
+    let question = query.get(12..at + 4)?;
+    let name = labels.join(".");
+    let found = zone.get(&(name.clone(), kind));
+    let exists = zone.keys().any(|(known, _)| known == &name || known.ends_with(&format!(".{name}")));
+    let records = found.map_or(&[][..], Vec::as_slice);
+    let mut out = query.get(..2)?.to_vec();
+    // An authoritative answer; name error when nothing of this name is known.
+    out.extend([
+        0x85,
+        if exists { 0x80 } else { 0x83 },
+        0,
+        1,
+        0,
+        u8::try_from(records.len()).ok()?,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    out.extend_from_slice(question);
+    for record in records {
+        out.extend([0xC0, 0x0C]);
+        out.extend(kind.to_be_bytes());
+        out.extend([0, 1, 0, 0, 0, 5]);
+        out.extend(u16::try_from(record.len()).ok()?.to_be_bytes());
+        out.extend_from_slice(record);
+    }
+    Some(out)
+}
