@@ -100,7 +100,7 @@ impl Reach {
 }
 
 /// The report that closes an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Which event.
     pub event: EventId,
