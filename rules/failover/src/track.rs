@@ -93,6 +93,24 @@ pub enum Answer {
     NotMine,
 }
 
+/// An end that a person set by the clock on the wall. It also ends when as much steady time has passed as lay before
+/// it then, so that a clock that is set back does not make a pin or a maintenance last for years.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    wall: Time,
+    steady: Duration,
+}
+
+impl End {
+    fn new(until: Time, from: Time, now: Duration) -> End {
+        End { wall: until, steady: now.saturating_add(until.since(from)) }
+    }
+
+    fn is_over(self, now: Now) -> bool {
+        now.wall >= self.wall || now.steady >= self.steady
+    }
+}
+
 /// The state of one machine and what it remembers. It changes only by [`Track::obey`], with an order that is
 /// already durable: deciding and doing are apart.
 #[derive(Clone, Debug)]
@@ -109,9 +127,9 @@ pub struct Track {
     /// A person has been asked to decide.
     told: bool,
     /// When a pin ends by itself.
-    pinned_until: Option<Time>,
+    pinned_until: Option<End>,
     /// Until when maintenance was announced, …
-    quiet_until: Option<Time>,
+    quiet_until: Option<End>,
     /// … and when it was last seen to be going on.
     quiet_seen: Option<Duration>,
     /// How long a doubt had lasted before a restart.
@@ -162,12 +180,12 @@ impl Track {
 
     /// When a pin ends by itself.
     pub fn pinned_until(&self) -> Option<Time> {
-        self.pinned_until
+        self.pinned_until.map(|end| end.wall)
     }
 
     /// Whether announced maintenance is going on.
-    pub fn is_quiet(&self, wall: Time) -> bool {
-        self.quiet_until.is_some_and(|until| wall < until)
+    pub fn is_quiet(&self, now: Now) -> bool {
+        self.quiet_until.is_some_and(|end| !end.is_over(now))
     }
 
     /// What the passing of time and the evidence ask for, if anything. `given_back`: the caller knows that all that
@@ -179,7 +197,7 @@ impl Track {
         given_back: bool,
         settings: &Settings,
     ) -> Option<Decision> {
-        if self.is_quiet(now.wall) {
+        if self.is_quiet(now) {
             self.quiet_seen = Some(now.steady);
         }
         let condition = self.condition(now, reading, given_back, settings);
@@ -191,7 +209,7 @@ impl Track {
 
     /// What a person's request asks for.
     pub fn ask(&self, kind: &RequestKind, now: Now, reading: Reading) -> Answer {
-        let mut until = self.pinned_until;
+        let mut until = self.pinned_until();
         let condition = match kind {
             RequestKind::Failover => Condition::FailoverAsked,
             RequestKind::Failback => Condition::FailbackAsked,
@@ -219,8 +237,12 @@ impl Track {
     /// Takes up a durable order of an earlier run of the program. A doubt goes on as old as it was, or a program that
     /// is restarted often would never open an event.
     pub fn resume(&mut self, order: &Order, by_watch: bool, now: Now, settings: &Settings) {
+        let passed = now.wall.since(order.at);
         self.obey(order, by_watch, now.steady);
-        self.credit = now.wall.since(order.at).min(settings.dwell);
+        for end in [&mut self.pinned_until, &mut self.quiet_until].into_iter().flatten() {
+            end.steady = end.steady.saturating_sub(passed).max(now.steady);
+        }
+        self.credit = passed.min(settings.dwell);
     }
 
     /// Does what a durable order says, at steady time `now`. `by_watch`: nobody asked for it.
@@ -233,7 +255,7 @@ impl Track {
         self.in_force.retain(|kind| !order.off.contains(kind));
         if order.from == order.to && order.to != State::Pinned {
             match (order.until, by_watch) {
-                (Some(_), _) => self.quiet_until = order.until,
+                (Some(until), _) => self.quiet_until = Some(End::new(until, order.at, now)),
                 (None, true) => self.told = true,
                 (None, false) => self.vouched |= order.to == State::Returning,
             }
@@ -244,7 +266,8 @@ impl Track {
             !by_watch && order.to == State::Active && matches!(order.from, State::Ready | State::Returning);
         self.vouched = !by_watch && order.to == State::Returning;
         self.told = false;
-        self.pinned_until = if order.to == State::Pinned { order.until } else { None };
+        let end = order.until.filter(|_| order.to == State::Pinned);
+        self.pinned_until = end.map(|until| End::new(until, order.at, now));
         self.state = order.to;
         self.since = now;
         self.credit = Duration::ZERO;
@@ -270,7 +293,7 @@ impl Track {
     }
 
     fn condition(&self, now: Now, reading: Reading, given_back: bool, settings: &Settings) -> Condition {
-        if self.state == State::Pinned && self.pinned_until.is_some_and(|until| now.wall >= until) {
+        if self.state == State::Pinned && self.pinned_until.is_some_and(|end| end.is_over(now)) {
             return unpinned(reading);
         }
         match reading {
@@ -289,7 +312,7 @@ impl Track {
     }
 
     fn down(&self, began: Duration, now: Now, settings: &Settings) -> Condition {
-        if self.state != State::Suspect || self.is_quiet(now.wall) {
+        if self.state != State::Suspect || self.is_quiet(now) {
             return Condition::Down;
         }
         let began = self.quiet_seen.map_or(began, |quiet| began.max(quiet));
@@ -321,7 +344,7 @@ impl Track {
 
     /// A doubt that has lasted too long is an outage of its own kind. Announced maintenance may be unsteady.
     fn unsteady_or(&self, otherwise: Condition, now: Now, settings: &Settings) -> Condition {
-        if self.state != State::Suspect || self.is_quiet(now.wall) {
+        if self.state != State::Suspect || self.is_quiet(now) {
             return otherwise;
         }
         let since = self.quiet_seen.map_or(self.since, |quiet| self.since.max(quiet));
