@@ -111,7 +111,7 @@ impl ReplyReader {
     ///
     /// # Errors
     /// When what arrived is no reply; the connection is to be dropped.
-    pub fn next(&mut self) -> Result<Option<Answer>, ReplyError> {
+    pub fn answer(&mut self) -> Result<Option<Answer>, ReplyError> {
         loop {
             let from = self.searched.max(self.used);
             let Some(end) = memchr::memchr(b'\n', &self.buffer[from..]).map(|at| from + at) else {
@@ -231,7 +231,7 @@ mod tests {
         let mut answers = Vec::new();
         for chunk in chunks {
             reader.feed(chunk)?;
-            while let Some(answer) = reader.next()? {
+            while let Some(answer) = reader.answer()? {
                 answers.push(answer);
             }
         }
@@ -304,11 +304,11 @@ mod tests {
     fn what_was_injected_before_the_handshake_is_forgotten() {
         let mut reader = ReplyReader::new();
         reader.feed(b"220 go ahead\r\n250-evil\r\n250 AUTH PLAIN\r\n").unwrap();
-        assert_eq!(reader.next().unwrap().unwrap().code, 220);
+        assert_eq!(reader.answer().unwrap().unwrap().code, 220);
         assert!(reader.has_rest());
         assert_eq!(reader.discard(), 26);
         assert!(!reader.has_rest());
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.answer(), Ok(None));
     }
 
     proptest! {

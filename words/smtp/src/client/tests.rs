@@ -4,7 +4,7 @@ use crate::reply::ReplyReader;
 fn offered(text: &str) -> Capabilities {
     let mut reader = ReplyReader::new();
     reader.feed(text.as_bytes()).unwrap();
-    Capabilities::read(&reader.next().unwrap().unwrap())
+    Capabilities::read(&reader.answer().unwrap().unwrap())
 }
 
 fn address(text: &str) -> Address {
