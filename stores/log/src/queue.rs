@@ -1,0 +1,201 @@
+//! What waits for the writer: records in call order, and pieces of bodies.
+
+use crate::body::BodyFile;
+use crate::frame::{Facts, SALT_LEN};
+use crate::header::Hash;
+use crate::options::LogOptions;
+use crate::shared::lock;
+use crate::{AppendError, Appended, Body};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+/// A record that waits.
+pub(crate) struct Waiting {
+    pub(crate) kind: u8,
+    pub(crate) facts: Facts,
+    pub(crate) content: Hash,
+    pub(crate) body: Body,
+    /// `None` when it is lazy.
+    pub(crate) done: Option<oneshot::Sender<Result<Appended, AppendError>>>,
+}
+
+impl Waiting {
+    /// About how many bytes its frame will have; an upper bound.
+    pub(crate) fn bytes(&self) -> usize {
+        let body = match &self.body {
+            Body::Inline(bytes) => bytes.len(),
+            Body::None | Body::File(_) => 0,
+        };
+        self.facts.meta.len() + body + 320 + SALT_LEN
+    }
+}
+
+/// One thing for the writer.
+pub(crate) enum Entry {
+    Record(Waiting),
+    /// Close the segment that is being written, so that it can be written anew.
+    Roll(oneshot::Sender<Result<(), AppendError>>),
+}
+
+/// One thing for the writer of bodies.
+pub(crate) enum BodyJob {
+    Write { file: Arc<BodyFile>, bytes: Vec<u8>, last: bool, done: oneshot::Sender<Result<(), AppendError>> },
+    Remove(PathBuf),
+}
+
+/// The two queues. Records are bounded by number and bytes; bodies by the number of them that may be open at once,
+/// each of which has at most one piece waiting.
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+    records_max: usize,
+    bytes_max: usize,
+    pub(crate) records_wake: Notify,
+    pub(crate) bodies_wake: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    records: VecDeque<Entry>,
+    bytes: usize,
+    /// Records somebody waits for.
+    urgent: usize,
+    lazy_since: Option<Instant>,
+    bodies: VecDeque<BodyJob>,
+    closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(options: &LogOptions) -> Queue {
+        Queue {
+            inner: Mutex::new(Inner::default()),
+            records_max: options.queue_max,
+            bytes_max: options.queue_bytes,
+            records_wake: Notify::new(),
+            bodies_wake: Notify::new(),
+        }
+    }
+
+    /// Puts a record at the end. One larger than the whole queue may be is taken when nothing else waits.
+    pub(crate) fn push(&self, waiting: Waiting) -> Result<(), AppendError> {
+        let mut inner = lock(&self.inner);
+        if inner.closed {
+            return Err(AppendError::Closed);
+        }
+        let bytes = waiting.bytes();
+        let full = inner.records.len() >= self.records_max || inner.bytes + bytes > self.bytes_max;
+        if full && !inner.records.is_empty() {
+            return Err(AppendError::Busy);
+        }
+        inner.bytes += bytes;
+        let urgent = waiting.done.is_some();
+        if urgent {
+            inner.urgent += 1;
+        } else {
+            inner.lazy_since.get_or_insert_with(Instant::now);
+        }
+        let first_lazy = !urgent && inner.records.is_empty();
+        inner.records.push_back(Entry::Record(waiting));
+        drop(inner);
+        if urgent || first_lazy {
+            self.records_wake.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn roll(&self) -> Result<oneshot::Receiver<Result<(), AppendError>>, AppendError> {
+        let mut inner = lock(&self.inner);
+        if inner.closed {
+            return Err(AppendError::Closed);
+        }
+        let (done, rolled) = oneshot::channel();
+        inner.urgent += 1;
+        inner.records.push_back(Entry::Roll(done));
+        drop(inner);
+        self.records_wake.notify_one();
+        Ok(rolled)
+    }
+
+    /// The next batch: at least one entry when any waits. A roll ends a batch.
+    pub(crate) fn take(&self, bytes_max: usize, records_max: usize) -> Vec<Entry> {
+        let mut inner = lock(&self.inner);
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(entry) = inner.records.pop_front() {
+            match &entry {
+                Entry::Record(waiting) => {
+                    let more = waiting.bytes();
+                    if !batch.is_empty() && (bytes + more > bytes_max || batch.len() >= records_max) {
+                        inner.records.push_front(entry);
+                        break;
+                    }
+                    bytes += more;
+                    inner.bytes -= more;
+                    inner.urgent -= usize::from(waiting.done.is_some());
+                    batch.push(entry);
+                }
+                Entry::Roll(_) => {
+                    inner.urgent -= 1;
+                    batch.push(entry);
+                    break;
+                }
+            }
+        }
+        if inner.records.is_empty() {
+            inner.lazy_since = None;
+        }
+        batch
+    }
+
+    /// Whether somebody waits, and since when at least one lazy record does.
+    pub(crate) fn waiting(&self) -> (bool, Option<Instant>) {
+        let inner = lock(&self.inner);
+        (inner.urgent > 0, inner.lazy_since)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.records.is_empty() && inner.bodies.is_empty()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.inner).closed
+    }
+
+    pub(crate) fn push_body(&self, job: BodyJob) -> Result<(), AppendError> {
+        let mut inner = lock(&self.inner);
+        if inner.closed {
+            return Err(AppendError::Closed);
+        }
+        inner.bodies.push_back(job);
+        drop(inner);
+        self.bodies_wake.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn take_body(&self) -> Option<BodyJob> {
+        lock(&self.inner).bodies.pop_front()
+    }
+
+    /// Takes nothing more; what waits is still written.
+    pub(crate) fn close(&self) {
+        lock(&self.inner).closed = true;
+        self.records_wake.notify_one();
+        self.bodies_wake.notify_one();
+    }
+
+    /// Takes nothing more and forgets what waits: those who wait hear `Closed`.
+    pub(crate) fn abandon(&self) {
+        let forgotten = {
+            let mut inner = lock(&self.inner);
+            inner.closed = true;
+            inner.bytes = 0;
+            inner.urgent = 0;
+            (std::mem::take(&mut inner.records), std::mem::take(&mut inner.bodies))
+        };
+        // Dropped outside the lock: a forgotten body tells this queue to remove its file.
+        drop(forgotten);
+    }
+}

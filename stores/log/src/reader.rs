@@ -1,0 +1,577 @@
+//! Reading a log, from its directory alone.
+
+use crate::Position;
+use crate::body::{FileBody, StoredName};
+use crate::frame::{self, Facts, HEAD_LEN, Head, Tombstone};
+use crate::header::{HEADER_LEN, Hash};
+use crate::keys::KeyRing;
+use crate::options::LogKind;
+use crate::segment::{self, Damage, OpenError, Segment, Step, Walk, read_up_to};
+use crate::shared::{Shared, lock};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+use words_mail::Time;
+use words_world::{DiskFile, World};
+
+/// How many segments' tables of places a reader remembers.
+const TABLES_MAX: usize = 32;
+/// How many damaged ranges a scan remembers; more are only logged.
+const DAMAGE_MAX: usize = 1_000;
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk said no.
+    #[error("reading the log: {0}")]
+    Disk(#[from] io::Error),
+    /// There is no record at that position.
+    #[error("there is no record at {0}")]
+    NoRecord(Position),
+    /// What is there was altered.
+    #[error("the record was altered")]
+    Damaged,
+    /// The file of the body is gone.
+    #[error("the body's file {0} is missing")]
+    NoBody(PathBuf),
+    /// The file of the body was altered.
+    #[error("the body's file {0} was altered")]
+    BodyDamaged(PathBuf),
+    /// The key that it was encrypted with is not in the key file.
+    #[error("encrypted with a key that is not in the key file")]
+    NoKey,
+    /// It is part of another log or was written by a later version of the program.
+    #[error("part of another log, or of a later version")]
+    Foreign,
+}
+
+/// Where a record's body is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyRef {
+    len: u64,
+    place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    None,
+    Record,
+    File(StoredName),
+}
+
+impl BodyRef {
+    /// Its length in bytes; 0 when there is none or it was erased.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// One record of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Where it stands.
+    pub position: Position,
+    /// Where the next one stands.
+    pub next: Position,
+    /// Its sequence number.
+    pub seq: u64,
+    /// When it was written, by the wall clock of then.
+    pub at: Time,
+    /// What kind of record it is.
+    pub kind: u8,
+    /// What is told about it; empty when that was erased.
+    pub meta: Vec<u8>,
+    /// Its body.
+    pub body: BodyRef,
+    /// Who erased its content, if somebody did.
+    pub erased: Option<Tombstone>,
+    /// The salted hash of its content, which stays when the content is erased.
+    pub content: Hash,
+    /// The chain's value after it.
+    pub chain: Hash,
+}
+
+/// Reads a log from its directory, whether this process writes it, another, or none. Cheap to clone. All calls
+/// block on the disk.
+#[derive(Clone)]
+pub struct Reader {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    world: World,
+    keys: KeyRing,
+    dir: PathBuf,
+    kind: u8,
+    durable: Option<watch::Receiver<Position>>,
+    tables: Mutex<BTreeMap<u64, Arc<Table>>>,
+}
+
+/// Where the frames of a rewritten segment are: pairs of their place of old and of now.
+struct Table {
+    stamp: u32,
+    places: Vec<(u64, u64)>,
+}
+
+impl Reader {
+    /// A reader of the log in `dir`, which may not have begun yet.
+    ///
+    /// # Errors
+    /// None today; kept for readers of stores that are not directories.
+    pub fn open(world: &World, keys: KeyRing, dir: &Path, kind: LogKind) -> Result<Reader, ReadError> {
+        Ok(Reader {
+            inner: Arc::new(Inner {
+                world: world.clone(),
+                keys,
+                dir: dir.to_owned(),
+                kind: kind.number(),
+                durable: None,
+                tables: Mutex::default(),
+            }),
+        })
+    }
+
+    pub(crate) fn of(shared: &Shared) -> Reader {
+        Reader {
+            inner: Arc::new(Inner {
+                world: shared.world.clone(),
+                keys: shared.keys.clone(),
+                dir: shared.options.dir.clone(),
+                kind: shared.options.kind.number(),
+                durable: Some(shared.durable.subscribe()),
+                tables: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The record at a position that was given out before.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn read(&self, position: Position) -> Result<Record, ReadError> {
+        let (segment, place) = self.locate(position)?;
+        let (head, head_bytes) = read_head(&*segment.file, place)?;
+        let mut meta = vec![0; head.meta_len()];
+        read_whole(&*segment.file, place + HEAD_LEN as u64, &mut meta)?;
+        let facts = Facts::read(&segment.key, &head, &head_bytes, &meta).ok_or(ReadError::Damaged)?;
+        let body = if head.body_in_file() { read_body(&segment, place, &facts)? } else { Vec::new() };
+        record(&segment, &head, facts, &body).ok_or(ReadError::Damaged)
+    }
+
+    /// All records from a position on, or from the beginning, up to the last whole one. Of a log that this process
+    /// writes this may include records that are not durable yet; see [`Reader::scan_durable`].
+    pub fn scan(&self, from: Option<Position>) -> Scan {
+        Scan::new(self.clone(), from, false)
+    }
+
+    /// The same, but of a log that this process writes never a record that is not durable.
+    pub fn scan_durable(&self, from: Option<Position>) -> Scan {
+        Scan::new(self.clone(), from, true)
+    }
+
+    /// The body of a record, to be read from its beginning.
+    ///
+    /// # Errors
+    /// When it is missing or was altered. A change far inside a long body is an error of the reading.
+    pub fn body(&self, record: &Record) -> Result<BodyReader, ReadError> {
+        let source = match &record.body.place {
+            Place::None => Source::Piece,
+            Place::Record => {
+                let (segment, place) = self.locate(record.position)?;
+                let (head, head_bytes) = read_head(&*segment.file, place)?;
+                let mut sealed = vec![0; head.body_len()];
+                read_whole(&*segment.file, place + (HEAD_LEN + head.meta_len()) as u64, &mut sealed)?;
+                let body = frame::read_body(&segment.key, &head, &head_bytes, &sealed, record.body.len)
+                    .ok_or(ReadError::Damaged)?;
+                return Ok(BodyReader { len: record.body.len, source: Source::Piece, piece: body, at: 0 });
+            }
+            Place::File(name) => Source::File(Box::new(FileBody::open(
+                &*self.inner.world.disk,
+                &self.inner.keys,
+                &self.inner.dir,
+                name,
+            )?)),
+        };
+        Ok(BodyReader { len: record.body.len, source, piece: Vec::new(), at: 0 })
+    }
+
+    pub(crate) fn segment(&self, number: u64) -> Result<Segment, OpenError> {
+        let inner = &*self.inner;
+        Segment::open(&*inner.world.disk, &inner.keys, &inner.dir, inner.kind, number)
+    }
+
+    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
+        match segment::list(&*self.inner.world.disk, &self.inner.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// The open segment that holds a position and where in its file the record is now.
+    fn locate(&self, position: Position) -> Result<(Segment, u64), ReadError> {
+        let segment = match self.segment(position.segment) {
+            Ok(segment) => segment,
+            Err(OpenError::Missing) => return Err(ReadError::NoRecord(position)),
+            Err(OpenError::Damaged { .. }) => return Err(ReadError::Damaged),
+            Err(OpenError::Unreadable(error)) => return Err(error.into()),
+            Err(OpenError::Disk(error)) => return Err(ReadError::Disk(error)),
+        };
+        if !segment.header.rewritten {
+            return Ok((segment, position.offset));
+        }
+        let table = self.table(&segment)?;
+        let found = table.places.binary_search_by_key(&position.offset, |(origin, _)| *origin);
+        match found {
+            Ok(at) => Ok((segment, table.places[at].1)),
+            Err(_) => Err(ReadError::NoRecord(position)),
+        }
+    }
+
+    fn table(&self, segment: &Segment) -> Result<Arc<Table>, ReadError> {
+        if let Some(table) = lock(&self.inner.tables).get(&segment.number)
+            && table.stamp == segment.stamp
+        {
+            return Ok(table.clone());
+        }
+        let mut walk = Walk::new(&segment.header, 0);
+        let mut places = Vec::new();
+        loop {
+            match walk.next(&*segment.file)? {
+                Step::Frame(head) => places.push((head.origin, walk.frame_start())),
+                Step::Damage { .. } => {}
+                Step::End { .. } => break,
+            }
+        }
+        let table = Arc::new(Table { stamp: segment.stamp, places });
+        let mut tables = lock(&self.inner.tables);
+        if tables.len() >= TABLES_MAX {
+            tables.pop_first();
+        }
+        tables.insert(segment.number, table.clone());
+        Ok(table)
+    }
+}
+
+fn read_head(file: &dyn DiskFile, place: u64) -> Result<(Head, Vec<u8>), ReadError> {
+    let mut bytes = vec![0; HEAD_LEN];
+    read_whole(file, place, &mut bytes)?;
+    Ok((Head::read(&bytes).ok_or(ReadError::Damaged)?, bytes))
+}
+
+fn read_whole(file: &dyn DiskFile, at: u64, into: &mut [u8]) -> Result<(), ReadError> {
+    match read_up_to(file, at, into)? {
+        got if got == into.len() => Ok(()),
+        _ => Err(ReadError::Damaged),
+    }
+}
+
+/// The decrypted second section of the frame at `place`.
+fn read_body(segment: &Segment, place: u64, facts: &Facts) -> Result<Vec<u8>, ReadError> {
+    let (head, head_bytes) = read_head(&*segment.file, place)?;
+    let mut sealed = vec![0; head.body_len()];
+    read_whole(&*segment.file, place + (HEAD_LEN + head.meta_len()) as u64, &mut sealed)?;
+    frame::read_body(&segment.key, &head, &head_bytes, &sealed, facts.body_len).ok_or(ReadError::Damaged)
+}
+
+fn record(segment: &Segment, head: &Head, facts: Facts, body: &[u8]) -> Option<Record> {
+    let place = match (head.body_in_file(), head.body_len()) {
+        (true, _) => Place::File(StoredName::read(body)?),
+        (false, 0) => Place::None,
+        (false, _) => Place::Record,
+    };
+    let len = if place == Place::None { 0 } else { facts.body_len };
+    let number = segment.number;
+    Some(Record {
+        position: Position { segment: number, offset: head.origin },
+        next: Position { segment: number, offset: head.origin + u64::from(head.span) },
+        seq: head.seq,
+        at: head.at,
+        kind: head.kind,
+        meta: facts.meta,
+        body: BodyRef { len, place },
+        erased: facts.erased,
+        content: head.content,
+        chain: head.chain,
+    })
+}
+
+/// Goes through the records of a log in order. At the end it gives `None` and may be asked again later: it goes on
+/// where it was. Damaged ranges are passed over, logged, and remembered in [`Scan::damage`].
+pub struct Scan {
+    reader: Reader,
+    next: Position,
+    durable: bool,
+    current: Option<Current>,
+    damage: Vec<Damage>,
+}
+
+/// The segment that a scan is in.
+struct Current {
+    segment: Segment,
+    walk: Walk,
+    /// The segment that follows and where this one ends, once there is one.
+    follower: Option<(u64, u64)>,
+    /// Where the walk may go on after its end was reached, when more has been written.
+    ended: bool,
+}
+
+impl Scan {
+    fn new(reader: Reader, from: Option<Position>, durable: bool) -> Scan {
+        let durable = durable && reader.inner.durable.is_some();
+        Scan { reader, next: from.unwrap_or_default(), durable, current: None, damage: Vec::new() }
+    }
+
+    /// Where the scan goes on: what was read stands before it.
+    pub fn position(&self) -> Position {
+        self.next
+    }
+
+    /// The ranges passed over so far.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    fn durable_end(&self) -> Option<Position> {
+        let durable = self.reader.inner.durable.as_ref().filter(|_| self.durable)?;
+        Some(*durable.borrow())
+    }
+
+    fn step(&mut self) -> Result<Option<Record>, ReadError> {
+        let durable_end = self.durable_end();
+        if durable_end.is_some_and(|end| self.next >= end) {
+            return Ok(None);
+        }
+        loop {
+            if self.current.is_none() && !self.enter(self.next.segment)? {
+                return Ok(None);
+            }
+            let Some(current) = &mut self.current else { return Ok(None) };
+            let closed = durable_end.is_some_and(|end| end.segment > current.segment.number);
+            if current.follower.is_none() && (current.ended || closed) {
+                current.follower = follower(&self.reader, current.segment.number)?;
+            }
+            current.ended = false;
+            let step = current.walk.next(&*current.segment.file)?;
+            match step {
+                Step::Frame(head) if current.is_behind_end(head.origin) => self.leave(),
+                Step::Frame(head) => {
+                    let end = current.segment.number;
+                    if durable_end
+                        .is_some_and(|durable| Position { segment: end, offset: head.origin } >= durable)
+                    {
+                        current.walk.at = current.walk.frame_start();
+                        return Ok(None);
+                    }
+                    if head.origin < self.next.offset && self.next.segment == current.segment.number {
+                        continue;
+                    }
+                    match current.record(&head)? {
+                        Some(record) => {
+                            self.next = record.next;
+                            return Ok(Some(record));
+                        }
+                        None => {
+                            let from = current.walk.frame_start();
+                            self.report(from, from + u64::from(head.len), "the record was altered");
+                        }
+                    }
+                }
+                Step::Damage { from, to } => {
+                    if current.follower.is_none() {
+                        current.follower = follower(&self.reader, current.segment.number)?;
+                    }
+                    let behind = current
+                        .follower
+                        .is_some_and(|(_, end)| !current.segment.header.rewritten && from >= end);
+                    if behind { self.leave() } else { self.report(from, to, "no whole record") }
+                }
+                Step::End { from, to } => match current.follower {
+                    None => {
+                        current.ended = true;
+                        current.follower = follower(&self.reader, current.segment.number)?;
+                        if current.follower.is_none() {
+                            return Ok(None);
+                        }
+                        // What was being written a moment ago is whole by now.
+                        current.walk.at = from;
+                    }
+                    Some((_, end)) => {
+                        let unfinished = from < to && !current.segment.header.rewritten && from < end;
+                        if unfinished {
+                            self.report(from, to, "the end is no whole record");
+                        }
+                        self.leave();
+                    }
+                },
+            }
+        }
+    }
+
+    /// Opens the segment numbered `wanted` or the first after it; `false` when there is none.
+    fn enter(&mut self, wanted: u64) -> Result<bool, ReadError> {
+        let mut number = wanted.max(1);
+        loop {
+            match self.reader.segment(number) {
+                Ok(segment) => {
+                    let at = match (segment.header.rewritten, self.next.segment == number) {
+                        (false, true) => self.next.offset,
+                        _ => 0,
+                    };
+                    if self.next.segment != number {
+                        self.next = Position { segment: number, offset: 0 };
+                    }
+                    let follower = follower(&self.reader, number)?;
+                    let walk = Walk::new(&segment.header, at);
+                    self.current = Some(Current { segment, walk, follower, ended: false });
+                    return Ok(true);
+                }
+                Err(OpenError::Missing | OpenError::Damaged { empty: true }) => {}
+                Err(OpenError::Damaged { empty: false }) => {
+                    self.note(Damage {
+                        segment: number,
+                        from: 0,
+                        to: HEADER_LEN as u64,
+                        why: "the header of the segment cannot be read".to_owned(),
+                    });
+                }
+                Err(OpenError::Unreadable(error)) => return Err(error.into()),
+                Err(OpenError::Disk(error)) => return Err(ReadError::Disk(error)),
+            }
+            match self.reader.segments()?.into_iter().find(|n| *n > number) {
+                Some(next) => number = next,
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Goes on to the segment that follows.
+    fn leave(&mut self) {
+        if let Some(Current { follower: Some((number, _)), .. }) = self.current.take() {
+            self.next = Position { segment: number, offset: 0 };
+        }
+    }
+
+    fn report(&mut self, from: u64, to: u64, why: &str) {
+        let segment = self.current.as_ref().map_or(0, |current| current.segment.number);
+        self.note(Damage { segment, from, to, why: why.to_owned() });
+    }
+
+    fn note(&mut self, damage: Damage) {
+        tracing::warn!(
+            dir = %self.reader.inner.dir.display(),
+            segment = damage.segment, from = damage.from, to = damage.to, why = damage.why,
+            "a range of the log was passed over"
+        );
+        if self.damage.len() < DAMAGE_MAX && !self.damage.contains(&damage) {
+            self.damage.push(damage);
+        }
+    }
+}
+
+impl Current {
+    /// Whether a record that stood at `origin` was never acknowledged: the next segment says this one ends before.
+    fn is_behind_end(&self, origin: u64) -> bool {
+        self.follower.is_some_and(|(_, end)| origin >= end)
+    }
+
+    fn record(&self, head: &Head) -> Result<Option<Record>, ReadError> {
+        let payload = self.walk.payload();
+        let Some(facts) = Facts::read(&self.segment.key, head, self.walk.head_bytes(), payload) else {
+            return Ok(None);
+        };
+        let body = match head.body_in_file() {
+            true => read_body(&self.segment, self.walk.frame_start(), &facts)?,
+            false => Vec::new(),
+        };
+        Ok(record(&self.segment, head, facts, &body))
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+/// The next segment after `number` whose header can be read, and where it says that this one ends.
+pub(crate) fn follower(reader: &Reader, number: u64) -> Result<Option<(u64, u64)>, ReadError> {
+    let mut candidate = number + 1;
+    loop {
+        match reader.segment(candidate) {
+            Ok(segment) => {
+                let header = &segment.header;
+                // One that goes on from an earlier segment says that nothing in this one counts; one that goes
+                // on from a later segment, which cannot be read now, says nothing about this one.
+                let end = match header.previous.cmp(&number) {
+                    Ordering::Less => 0,
+                    Ordering::Equal => header.previous_end,
+                    Ordering::Greater => u64::MAX,
+                };
+                return Ok(Some((candidate, end)));
+            }
+            Err(OpenError::Unreadable(error)) => return Err(error.into()),
+            Err(OpenError::Disk(error)) => return Err(ReadError::Disk(error)),
+            Err(OpenError::Missing | OpenError::Damaged { .. }) => {}
+        }
+        match reader.segments()?.into_iter().find(|n| *n > candidate) {
+            Some(next) => candidate = next,
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The bytes of a body, in order. Memory stays bounded whatever its length.
+pub struct BodyReader {
+    len: u64,
+    source: Source,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+enum Source {
+    /// Everything is in `piece`.
+    Piece,
+    File(Box<FileBody>),
+}
+
+impl BodyReader {
+    /// The length of the whole body in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the body has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len()
+            && let Source::File(file) = &mut self.source
+        {
+            match file.next()? {
+                Some(piece) => {
+                    self.piece = piece;
+                    self.at = 0;
+                }
+                None => return Ok(0),
+            }
+        }
+        let count = into.len().min(self.piece.len() - self.at);
+        into[..count].copy_from_slice(&self.piece[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
