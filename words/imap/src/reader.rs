@@ -426,3 +426,6 @@ fn take<'i>(input: &mut &'i [u8], most: u64) -> Option<&'i [u8]> {
     *input = rest;
     (len > 0).then_some(data)
 }
+
+#[cfg(test)]
+mod tests;

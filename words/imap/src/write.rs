@@ -458,3 +458,6 @@ impl ResponseWriter {
         self.put(size);
     }
 }
+
+#[cfg(test)]
+mod tests;
