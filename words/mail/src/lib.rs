@@ -9,6 +9,7 @@ mod envelope;
 mod settlement;
 mod time;
 mod trace;
+mod verdict;
 mod watch;
 
 pub use account::{AccountId, Tenant};
@@ -17,6 +18,7 @@ pub use envelope::{Envelope, Notify, Peer, Recipient, Ret, Source};
 pub use settlement::{Destination, Outcome, Reply};
 pub use time::Time;
 pub use trace::{TraceId, TraceKey, TraceTag};
+pub use verdict::{Action, Grade, Verdict};
 pub use watch::{
     Event, EventId, Evidence, Finding, Mode, Observation, Order, OrderKind, OrderNumber, Plane, PrimaryId,
     Request, RequestKind, Scope, State,
