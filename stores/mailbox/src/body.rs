@@ -1,0 +1,121 @@
+//! Where the bytes of a message are, and how they are read.
+
+use crate::MailboxError;
+use crate::content::{Facts, Span};
+use crate::open::Mailboxes;
+use crate::view::Message;
+use std::io::{self, Read};
+use std::sync::Arc;
+use stores_log::Position;
+use words_mail::TraceId;
+
+/// How many messages' facts wait to be kept; more are found out again later.
+pub(crate) const FACTS_WAITING_MAX: usize = 256;
+
+/// How much is read at once when bytes are passed over.
+const SKIP_BYTES: usize = 64 * 1024;
+
+/// Where the bytes of a message are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyAt {
+    /// In the journal, which this store does not know: the program supplies the way to it ([`Bodies`]).
+    Journal {
+        /// Which message.
+        trace: TraceId,
+        /// Where its record stands.
+        position: Position,
+    },
+    /// In the mailbox log.
+    Own {
+        /// Where its record stands.
+        position: Position,
+    },
+}
+
+impl BodyAt {
+    pub(crate) fn key(&self) -> (bool, Position) {
+        match self {
+            BodyAt::Journal { position, .. } => (false, *position),
+            BodyAt::Own { position } => (true, *position),
+        }
+    }
+}
+
+/// The bytes of a message from its first to its last, in pieces.
+pub type MessageReader = Box<dyn Read + Send>;
+
+/// The way to the bodies that another store keeps.
+pub trait Bodies: Send + Sync {
+    /// The message of a journal record, with the header lines we put on top. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be read; `NotFound` when it was erased.
+    fn open(&self, trace: TraceId, position: Position) -> io::Result<MessageReader>;
+}
+
+impl Mailboxes {
+    /// The bytes of a message. Reading blocks on the disk; memory stays bounded whatever the size.
+    ///
+    /// # Errors
+    /// When they cannot be read or were erased.
+    pub fn body(&self, at: &BodyAt) -> Result<MessageReader, MailboxError> {
+        match at {
+            BodyAt::Journal { trace, position } => {
+                self.inner.bodies.open(*trace, *position).map_err(|e| MailboxError::Body(e.to_string()))
+            }
+            BodyAt::Own { position } => {
+                let record = self.inner.reader.read(*position)?;
+                if record.erased.is_some() {
+                    return Err(MailboxError::Body("it was erased".into()));
+                }
+                Ok(Box::new(self.inner.reader.body(&record)?))
+            }
+        }
+    }
+
+    /// A stretch of a message.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn stretch(&self, at: &BodyAt, span: Span) -> Result<MessageReader, MailboxError> {
+        let mut reader = self.body(at)?;
+        skip(&mut reader, span.start).map_err(|e| MailboxError::Body(e.to_string()))?;
+        Ok(Box::new(reader.take(span.len())))
+    }
+
+    /// Envelope and structure of a message: found out by reading it once, then kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn facts(&self, message: &Message) -> Result<Arc<Facts>, MailboxError> {
+        let (own, position) = message.body.key();
+        if let Some(kept) = self.inner.view.facts(own, position)?
+            && let Ok(facts) = serde_json::from_slice(&kept)
+        {
+            return Ok(Arc::new(facts));
+        }
+        let body = self.body(&message.body)?;
+        let facts = Facts::read(body).map_err(|e| MailboxError::Body(e.to_string()))?;
+        // Written by the one that applies events; with too much waiting it is found out again next time.
+        if let Ok(content) = serde_json::to_vec(&facts) {
+            let _ = self.inner.found.try_send((own, position, content));
+        }
+        Ok(Arc::new(facts))
+    }
+}
+
+/// Passes over `count` bytes.
+pub(crate) fn skip(reader: &mut MessageReader, count: u64) -> io::Result<()> {
+    let mut left = count;
+    let mut buffer = vec![0; SKIP_BYTES.min(usize::try_from(count).unwrap_or(SKIP_BYTES))];
+    while left > 0 {
+        let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        match reader.read(&mut buffer[..wanted]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => left -= n as u64,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
