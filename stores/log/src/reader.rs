@@ -208,11 +208,32 @@ impl Reader {
         Segment::open(&*inner.world.disk, &inner.keys, &inner.dir, inner.kind, number)
     }
 
-    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
+    /// The numbers of the segments there are, in order.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn segments(&self) -> io::Result<Vec<u64>> {
         match segment::list(&*self.inner.world.disk, &self.inner.dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             other => other,
         }
+    }
+
+    /// The segments there are with the time each was begun, in order of their numbers.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn segment_times(&self) -> Result<Vec<(u64, Time)>, ReadError> {
+        let mut times = Vec::new();
+        for number in self.segments()? {
+            match self.segment(number) {
+                Ok(segment) => times.push((number, segment.header.created)),
+                Err(OpenError::Missing | OpenError::Damaged { .. }) => {}
+                Err(OpenError::Unreadable(error)) => return Err(error.into()),
+                Err(OpenError::Disk(error)) => return Err(ReadError::Disk(error)),
+            }
+        }
+        Ok(times)
     }
 
     /// The open segment that holds a position and where in its file the record is now.
