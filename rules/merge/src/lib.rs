@@ -26,4 +26,4 @@ mod tests;
 pub use content::{ContentHash, ContentHasher};
 pub use folder::{Folder, United, Use, unite};
 pub use identity::{Identity, Pairing, pair};
-pub use plan::{Copy, FlagChange, Flags, Here, Listed, Merged, Origin, Place, Sides, Step, There, merge};
+pub use plan::{FlagChange, Flags, Here, Listed, Merged, Origin, Place, Sides, Step, There, merge};
