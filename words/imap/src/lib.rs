@@ -5,6 +5,7 @@
 
 mod append;
 mod auth;
+pub mod client;
 mod code;
 mod command;
 mod date;

@@ -82,6 +82,28 @@ pub(crate) fn from_wire(raw: &[u8], utf8: bool) -> Option<String> {
     Some(if name.eq_ignore_ascii_case("INBOX") { "INBOX".to_owned() } else { name })
 }
 
+/// Opens a name that a server wrote in a way that is not modified UTF-7: each letter after it is a byte.
+const VERBATIM: char = '\u{FFFD}';
+
+/// The name that a server wrote, so that [`to_server`] gives back the same bytes, whatever they were. A server's own
+/// mailbox must stay reachable even if its name breaks the rules.
+pub(crate) fn from_server(raw: &[u8]) -> String {
+    match std::str::from_utf8(raw).ok().and_then(decode_utf7) {
+        Some(name) if name.eq_ignore_ascii_case("INBOX") => "INBOX".to_owned(),
+        Some(name) if !name.starts_with(VERBATIM) => name,
+        _ => std::iter::once(VERBATIM).chain(raw.iter().map(|b| char::from(*b))).collect(),
+    }
+}
+
+/// The bytes that name a mailbox at a server. `None` when no string of the protocol can hold them.
+pub(crate) fn to_server(name: &str) -> Option<Vec<u8>> {
+    let wire = match name.strip_prefix(VERBATIM) {
+        Some(bytes) => bytes.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<u8>>>()?,
+        None => encode_utf7(name).into_bytes(),
+    };
+    (!wire.contains(&0)).then_some(wire)
+}
+
 /// Whether `name` matches a LIST pattern: `*` stands for anything, `%` for anything without `separator`.
 /// INBOX matches in any letter case.
 ///
@@ -214,6 +236,13 @@ mod tests {
             if let Some(name) = decode_utf7(&wire) {
                 proptest::prop_assert_eq!(encode_utf7(&name), wire);
             }
+        }
+
+        #[test]
+        fn a_name_given_by_a_server_goes_back_as_it_came(raw in proptest::collection::vec(1u8..=255, 0..12)) {
+            let name = from_server(&raw);
+            let back = to_server(&name);
+            proptest::prop_assert!(back.as_ref() == Some(&raw) || name == "INBOX", "{:?}", back);
         }
 
         #[test]

@@ -54,7 +54,6 @@ impl<'a> Cursor<'a> {
         Cursor { bytes, at: 0, utf8, lenient: false }
     }
 
-    #[allow(dead_code)]
     pub(crate) fn lenient(bytes: &'a [u8]) -> Cursor<'a> {
         Cursor { bytes, at: 0, utf8: false, lenient: true }
     }
@@ -65,11 +64,6 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn at_end(&self) -> bool {
         self.at >= self.bytes.len()
-    }
-
-    #[allow(dead_code)]
-    pub(crate) fn position(&self) -> usize {
-        self.at
     }
 
     pub(crate) fn rest(&self) -> &'a [u8] {
