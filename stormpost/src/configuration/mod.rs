@@ -1,0 +1,446 @@
+//! The configuration: one TOML file, read against a list of keys, every fault shown at its place.
+
+mod build;
+mod keys;
+mod reader;
+mod secret;
+mod source;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use keys::{KEYS, Key, Kind, PARTS, Part, page};
+pub use secret::{Secret, SecretSource, read_private, reason};
+pub use source::{Fault, Faults, Place, Severity, Source, nearest, visible};
+pub use values::{parse_duration, parse_size, write_duration, write_size};
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use stores_directory::{Domain, NewAccount};
+use words_mail::{Address, Mode, PrimaryId, Tenant};
+
+/// Where the configuration is when nobody says.
+pub const DEFAULT_PATH: &str = "/etc/stormpost/stormpost.toml";
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// One node's configuration.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// This machine.
+    pub node: Node,
+    /// The doors.
+    pub listen: Listen,
+    /// The certificate's files; none means one of our own.
+    pub tls: Option<TlsFiles>,
+    /// The organisations, at least one.
+    pub tenants: Vec<TenantSettings>,
+    /// The domains.
+    pub domains: Vec<DomainSettings>,
+    /// The mail systems of record.
+    pub primaries: Vec<PrimarySettings>,
+    /// How mail leaves.
+    pub outbound: Outbound,
+    /// Who is told.
+    pub notify: Notices,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// This machine.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its host name.
+    pub name: String,
+    /// The folder of everything that must not be lost.
+    pub data: PathBuf,
+    /// The key that stored mail is encrypted with.
+    pub key_file: PathBuf,
+    /// Whether log lines are JSON.
+    pub log_json: bool,
+    /// The DNS server to ask instead of the machine's own.
+    pub name_server: Option<SocketAddr>,
+}
+
+/// The doors; an empty list is a shut door.
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    /// Mail from other servers.
+    pub smtp: Vec<SocketAddr>,
+    /// People sending, STARTTLS.
+    pub submission: Vec<SocketAddr>,
+    /// People sending, implicit TLS.
+    pub submissions: Vec<SocketAddr>,
+    /// People reading, STARTTLS.
+    pub imap: Vec<SocketAddr>,
+    /// People reading, implicit TLS.
+    pub imaps: Vec<SocketAddr>,
+    /// Health and metrics.
+    pub http: Vec<SocketAddr>,
+    /// The local socket of the edge.
+    pub lmtp_local: PathBuf,
+}
+
+/// The certificate's files.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// An organisation.
+#[derive(Clone, Debug)]
+pub struct TenantSettings {
+    /// Its name.
+    pub tenant: Tenant,
+    /// Who is told of its events by mail; empty means those of `[notify]`.
+    pub mail: Vec<Address>,
+    /// By webhook; empty means those of `[notify]`.
+    pub webhook: Vec<String>,
+    /// The largest message for its people, bytes.
+    pub message_size: u64,
+}
+
+/// A domain.
+#[derive(Clone, Debug)]
+pub struct DomainSettings {
+    /// As the directory knows it.
+    pub domain: Domain,
+    /// The table of its accounts.
+    pub table: Option<PathBuf>,
+    /// The accounts listed in the configuration itself.
+    pub listed: Vec<NewAccount>,
+    /// How its mail is signed.
+    pub dkim: Option<DkimSettings>,
+}
+
+/// How a domain's mail is signed.
+#[derive(Clone, Debug)]
+pub struct DkimSettings {
+    /// The name under `_domainkey`.
+    pub selector: String,
+    /// The private key.
+    pub key_file: PathBuf,
+}
+
+/// When a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsWanted {
+    /// Never.
+    None,
+    /// When it is offered.
+    Opportunistic,
+    /// STARTTLS or nothing.
+    Required,
+    /// From the first byte.
+    Implicit,
+}
+
+/// Whose certificate is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustWanted {
+    /// The public authorities.
+    Public,
+    /// Anybody.
+    Anybody,
+    /// The certificates of this PEM file.
+    File(PathBuf),
+}
+
+/// SMTP or LMTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliverKind {
+    /// SMTP.
+    Smtp,
+    /// LMTP.
+    Lmtp,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerPlace {
+    /// A host and a port.
+    Host(String, u16),
+    /// A local socket.
+    Local(PathBuf),
+}
+
+/// A name and where its password is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: SecretSource,
+}
+
+/// A server that takes mail.
+#[derive(Clone, Debug)]
+pub struct MailServer {
+    /// The protocol.
+    pub kind: DeliverKind,
+    /// Where it is.
+    pub place: ServerPlace,
+    /// When to encrypt.
+    pub tls: TlsWanted,
+    /// Whom to believe.
+    pub trust: TrustWanted,
+    /// How to sign in.
+    pub login: Option<Login>,
+    /// Whether the client's address is passed on by XCLIENT.
+    pub pass_client: bool,
+}
+
+/// How one signs in to every mailbox of a primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailboxLogin {
+    /// One password for all; the name has `{account}` or `{local}` in it.
+    Master(Login),
+    /// A table `account,user,password`.
+    Table(PathBuf),
+}
+
+/// A primary's mailboxes.
+#[derive(Clone, Debug)]
+pub struct MailboxServer {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// When to encrypt.
+    pub tls: TlsWanted,
+    /// Whom to believe.
+    pub trust: TrustWanted,
+    /// The sign-in that looks.
+    pub reader: Option<MailboxLogin>,
+    /// The sign-in that gives back.
+    pub writer: Option<MailboxLogin>,
+}
+
+/// A mail system of record.
+#[derive(Clone, Debug)]
+pub struct PrimarySettings {
+    /// Its name.
+    pub id: PrimaryId,
+    /// Where mail is handed to it.
+    pub deliver: MailServer,
+    /// Its mailboxes.
+    pub mailbox: Option<MailboxServer>,
+    /// Who may open an event.
+    pub mode: Mode,
+    /// Down for so long before an event opens.
+    pub dwell: Duration,
+    /// Well for so long before giving back begins, …
+    pub return_dwell: Duration,
+    /// … doubled by each relapse up to this.
+    pub return_dwell_max: Duration,
+    /// Well for so long before a doubt ends, …
+    pub clear: Duration,
+    /// … doubled by each new doubt up to this.
+    pub clear_max: Duration,
+    /// A doubt that lasts so long opens an event.
+    pub unsteady: Duration,
+    /// How often it is probed.
+    pub probe_every: Duration,
+    /// How long a probe's step may take.
+    pub probe_timeout: Duration,
+    /// How far back live traffic counts.
+    pub live_window: Duration,
+    /// The canary's account at the primary.
+    pub canary: Option<Address>,
+    /// How often a canary is sent.
+    pub canary_every: Duration,
+    /// How long the primary itself may hold a message.
+    pub queue_time: Duration,
+    /// The most connections to it.
+    pub connections: usize,
+    /// How long a new message may wait to be shown where the primary filed it.
+    pub arrival_grace: Duration,
+    /// Whether we file sent mail at the primary, or it does.
+    pub filed_by_us: bool,
+}
+
+/// How mail leaves.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// Our name towards other servers.
+    pub helo: String,
+    /// A server that takes all of it.
+    pub smart_host: Option<MailServer>,
+}
+
+/// Who is told.
+#[derive(Clone, Debug)]
+pub struct Notices {
+    /// By mail.
+    pub mail: Vec<Address>,
+    /// By webhook.
+    pub webhook: Vec<String>,
+    /// The sender of notices.
+    pub from: Address,
+    /// How often, until acknowledged; none for once.
+    pub repeat: Option<Duration>,
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Settled messages in the journal.
+    pub settled: Duration,
+    /// Messages removed at the primary.
+    pub removed: Duration,
+    /// Observations and heartbeats.
+    pub observations: Duration,
+}
+
+/// The bounds; each is explained in `docs/configuration.md`.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the list of keys documents each under the same name")]
+pub struct Limits {
+    pub connections: usize,
+    pub connections_per_address: usize,
+    pub message_size: u64,
+    pub recipients: usize,
+    pub command_octets: usize,
+    pub bad_commands: u32,
+    pub refused_recipients: u32,
+    pub command_timeout: Duration,
+    pub data_timeout: Duration,
+    pub hops: usize,
+    pub callouts: usize,
+    pub callout_timeout: Duration,
+    pub learned: usize,
+    pub learned_age: Duration,
+    pub sign_in_failures: u32,
+    pub sign_in_failures_per_address: u32,
+    pub sign_in_window: Duration,
+    pub password_checks: usize,
+    pub password_memory: Duration,
+    pub imap_connections: usize,
+    pub imap_connections_per_account: usize,
+    pub imap_idle: Duration,
+    pub deliveries: usize,
+    pub deliveries_per_domain: usize,
+    pub retry_first: Duration,
+    pub retry_max: Duration,
+    pub outbound_age: Duration,
+    pub spool_age: Duration,
+    pub spool_size: u64,
+    pub reserve: u64,
+    pub seal_size: u64,
+    pub seal_after: Duration,
+    pub batch_size: usize,
+    pub queue_records: usize,
+    pub queue_size: usize,
+    pub inline_size: usize,
+    pub control_connections: usize,
+}
+
+impl Configuration {
+    /// Reads a file. Warnings come along.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each fault at its place.
+    pub fn load(path: &Path) -> Result<(Configuration, Faults), Faults> {
+        let name = path.display().to_string();
+        let bare = |fault: Fault| Faults {
+            source: Source { name: name.clone(), text: String::new() },
+            list: vec![fault],
+        };
+        let size = std::fs::metadata(path).map(|m| m.len()).unwrap_or_default();
+        if size > FILE_BYTES_MAX {
+            return Err(bare(Fault::error(None, "the file is too large for a configuration")));
+        }
+        match std::fs::read(path) {
+            Err(e) => {
+                let words = format!("the configuration cannot be read: {}", reason(&e));
+                Err(bare(
+                    Fault::error(None, words).hint("stormpost init writes one; --config PATH names another"),
+                ))
+            }
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Err(_) => Err(bare(Fault::error(None, "the file is not UTF-8 text"))),
+                Ok(text) => Configuration::parse(path, text),
+            },
+        }
+    }
+
+    /// Reads the text of a file that stands (or would stand) at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each fault at its place.
+    pub fn parse(path: &Path, text: String) -> Result<(Configuration, Faults), Faults> {
+        build::parse(path, text)
+    }
+
+    /// The domains as the directory takes them.
+    pub fn directory_domains(&self) -> Vec<Domain> {
+        self.domains.iter().map(|d| d.domain.clone()).collect()
+    }
+
+    /// The accounts of every domain, those of the tables included.
+    ///
+    /// # Errors
+    /// Each table that cannot be read and each line in one that is wrong, in words that name file and line.
+    pub fn directory_accounts(&self) -> Result<Vec<NewAccount>, Vec<String>> {
+        let mut accounts = Vec::new();
+        let mut faults = Vec::new();
+        for domain in &self.domains {
+            accounts.extend(domain.listed.iter().cloned());
+            let Some(table) = &domain.table else { continue };
+            let name = table.display();
+            match std::fs::read(table) {
+                Err(e) => faults.push(format!("{name} cannot be read: {}", reason(&e))),
+                Ok(content) => match stores_directory::parse_table(&content) {
+                    Ok(rows) => accounts.extend(rows.into_iter().map(|row| row.account)),
+                    Err(wrong) => faults.extend(wrong.iter().map(|fault| format!("{name}, {fault}"))),
+                },
+            }
+        }
+        if faults.is_empty() { Ok(accounts) } else { Err(faults) }
+    }
+
+    /// How the directory is kept under this configuration.
+    pub fn directory_options(&self) -> stores_directory::Options {
+        let limits = &self.limits;
+        stores_directory::Options {
+            hashing: stores_directory::Hashing {
+                parallel: limits.password_checks,
+                ..stores_directory::Hashing::default()
+            },
+            guards: stores_directory::Guards {
+                account_failures: limits.sign_in_failures,
+                address_failures: limits.sign_in_failures_per_address,
+                window: limits.sign_in_window,
+                ..stores_directory::Guards::default()
+            },
+            digest_age: limits.password_memory,
+            learned_max: limits.learned,
+            learned_age: limits.learned_age,
+            ..stores_directory::Options::new(self.node.data.join("directory"))
+        }
+    }
+
+    /// The primary of that name.
+    pub fn primary(&self, id: &PrimaryId) -> Option<&PrimarySettings> {
+        self.primaries.iter().find(|p| p.id == *id)
+    }
+
+    /// The local socket that commands talk to the running node by.
+    pub fn control_socket(&self) -> PathBuf {
+        self.node.data.join("control.sock")
+    }
+
+    /// The file whose lock says that somebody has the data folder for himself.
+    pub fn lock_file(&self) -> PathBuf {
+        self.node.data.join("lock")
+    }
+}
