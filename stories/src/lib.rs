@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod catcher;
+pub mod crowd;
 pub mod fault;
 pub mod lab;
 pub mod load;
@@ -15,6 +16,7 @@ pub mod maildrop;
 pub mod names;
 pub mod ports;
 pub mod primary;
+pub mod stormpost;
 pub mod tools;
 pub mod tree;
 
@@ -25,4 +27,5 @@ pub use load::{Load, Outcome, Sent};
 pub use maildrop::{Maildrop, Tally};
 pub use names::Names;
 pub use primary::{Primary, PrimaryOptions};
+pub use stormpost::Stormpost;
 pub use tree::Tree;

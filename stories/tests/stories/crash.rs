@@ -1,0 +1,176 @@
+//! Stormpost itself is killed: at random moments, at every named place.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use stories::lab::wait_for;
+use stories::{Load, Maildrop, PrimaryOptions};
+
+use crate::scene::{Scene, by_lmtp};
+
+/// Rounds of the random kills.
+const ROUNDS: u64 = 50;
+
+/// Which message every UID has meant so far, as Stormpost's own front told it.
+#[derive(Default)]
+struct Uids {
+    shown: HashMap<(String, String, u64, u64), String>,
+    looked: usize,
+}
+
+impl Uids {
+    /// # Panics
+    /// When a UID means another message than before.
+    fn note(&mut self, address: &str, drop: &Maildrop) {
+        self.looked += 1;
+        for message in &drop.messages {
+            let Some(id) = message.story() else { continue };
+            let place = (address.to_owned(), message.folder.clone(), message.uidvalidity, message.uid);
+            let before = self.shown.entry(place.clone()).or_insert_with(|| id.clone());
+            assert_eq!(*before, id, "the UID {place:?} was given to another message");
+        }
+    }
+}
+
+#[test]
+fn fifty_kills_at_random_moments_lose_nothing_double_nothing_and_reuse_no_uid() {
+    let mut scene = Scene::with("fifty_kills", &PrimaryOptions::default(), by_lmtp);
+    let load = Load {
+        sessions: 4,
+        messages: 100_000,
+        size: 1_000,
+        pause: Duration::from_millis(20),
+        ..Load::new(scene.stormpost.smtp, "kills", &scene.primary.addresses())
+    };
+    let running = load.start();
+    let mut uids = Uids::default();
+    let mut slowest = Duration::ZERO;
+    for round in 0..ROUNDS {
+        // Spread over the life of a message: taken in, written, handed over, noted.
+        std::thread::sleep(Duration::from_millis(40 + round * 37 % 400));
+        scene.stormpost.kill();
+        slowest = slowest.max(scene.stormpost.restart());
+        if round % 5 == 4 {
+            for address in scene.primary.addresses() {
+                uids.note(&address, &scene.stormpost.maildrop(&address).unwrap());
+            }
+            scene.lab.say(&format!(
+                "{} kills, {} acknowledged, slowest start {:.2} s",
+                round + 1,
+                running.acknowledged(),
+                slowest.as_secs_f64()
+            ));
+        }
+    }
+    let sent = running.stop();
+    assert!(sent.iter().any(|one| one.tries > 1), "no kill met a sender, so nothing was proved");
+    scene.drained(Duration::from_secs(120));
+    scene.judge(&sent);
+    for (address, drop) in scene.stormpost.maildrops() {
+        uids.note(&address, &drop);
+        let expected = sent.iter().filter(|one| one.acknowledged() && one.to == address).count();
+        let mut ids: Vec<String> =
+            drop.messages.iter().filter_map(stories::maildrop::Message::story).collect();
+        ids.sort();
+        let all = ids.len();
+        ids.dedup();
+        assert_eq!(all, ids.len(), "{address} has something twice in the mailbox here");
+        assert!(ids.len() >= expected, "{address} misses something in the mailbox here");
+    }
+    assert!(uids.looked > 30);
+    scene.stormpost.tell(&["journal", "verify"]).must("journal verify");
+}
+
+#[test]
+fn a_crash_at_every_named_place_is_survived() {
+    let mut scene = Scene::with("every_crash_point", &PrimaryOptions::default(), by_lmtp);
+    let points = crash_points();
+    let mut all = Vec::new();
+    let mut passed = Vec::new();
+    for (number, point) in points.iter().enumerate() {
+        scene.stormpost.kill();
+        scene.stormpost.environment(&[("STORMPOST_CRASH_AT", point)]);
+        scene.stormpost.launch();
+        let name = format!("point{number}");
+        let load = Load {
+            sessions: 2,
+            messages: 4,
+            ..Load::new(scene.stormpost.smtp, &name, &scene.primary.addresses())
+        };
+        let running = load.start();
+        // A point that this life never reaches is noted, not waited for.
+        let mut patience = 50;
+        while scene.stormpost.lives() && patience > 0 {
+            std::thread::sleep(Duration::from_millis(20));
+            patience -= usize::from(running.acknowledged() == 8);
+        }
+        if scene.stormpost.lives() {
+            passed.push(point.clone());
+        }
+        scene.stormpost.kill();
+        scene.stormpost.environment(&[]);
+        scene.stormpost.restart();
+        all.extend(running.finish());
+    }
+    scene.drained(Duration::from_secs(60));
+    scene.judge(&all);
+    let struck = points.len() - passed.len();
+    scene.lab.say(&format!("{struck} of {} named places struck; not reached: {passed:?}", points.len()));
+    assert!(struck * 2 > points.len(), "most places must be reached by plain mail: {passed:?}");
+}
+
+/// The names in `docs/crash-states.md`: the first word in code quotes of each line of its tables.
+fn crash_points() -> Vec<String> {
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = std::fs::read_to_string(top.join("docs/crash-states.md")).unwrap();
+    let points: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|name| name.contains('.') && !name.contains(' '))
+        .map(str::to_owned)
+        .collect();
+    assert!(points.len() >= 10, "only {} named places in docs/crash-states.md", points.len());
+    points
+}
+
+#[test]
+fn sigterm_finishes_what_is_open_and_loses_nothing() {
+    let mut scene = Scene::open("sigterm");
+    let load = Load {
+        messages: 100_000,
+        pause: Duration::from_millis(20),
+        ..Load::new(scene.stormpost.smtp, "terms", &scene.primary.addresses())
+    };
+    let running = load.start();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(400));
+        scene.stormpost.stop();
+        scene.stormpost.restart();
+    }
+    let sent = running.stop();
+    scene.drained(Duration::from_secs(60));
+    scene.judge(&sent);
+}
+
+#[test]
+fn stormpost_and_the_primary_killed_together_in_an_outage_lose_nothing() {
+    let mut scene = Scene::with("killed_together", &PrimaryOptions::default(), by_lmtp);
+    let load = Load {
+        messages: 100_000,
+        pause: Duration::from_millis(20),
+        ..Load::new(scene.stormpost.smtp, "together", &scene.primary.addresses())
+    };
+    let running = load.start();
+    for round in 0..5_u64 {
+        std::thread::sleep(Duration::from_millis(300 + round * 90));
+        scene.primary.kill();
+        std::thread::sleep(Duration::from_millis(200));
+        scene.stormpost.kill();
+        scene.stormpost.restart();
+        scene.primary.restart();
+    }
+    let sent = running.stop();
+    wait_for("peace", Duration::from_secs(90), || scene.stormpost.state("company", "inbound") == "READY");
+    scene.drained(Duration::from_secs(90));
+    scene.judge(&sent);
+}
