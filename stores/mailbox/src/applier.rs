@@ -2,7 +2,7 @@
 
 use crate::MailboxError;
 use crate::event::{EVENT_V1, Event};
-use crate::open::{Inner, JUMP};
+use crate::open::{Inner, JUMP, identity};
 use crate::view::{Effect, Entry, Stamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub struct Applier {
     entries: mpsc::Receiver<Waiting>,
     facts: mpsc::Receiver<(bool, Position, Vec<u8>)>,
     jump: bool,
+    /// Whether the view knows which log it is of.
+    named: bool,
     /// Taken from the queue, but not confirmed yet when it was looked at.
     held: Option<Waiting>,
 }
@@ -46,8 +48,9 @@ impl Applier {
         entries: mpsc::Receiver<Waiting>,
         facts: mpsc::Receiver<(bool, Position, Vec<u8>)>,
         jump: bool,
+        named: bool,
     ) -> Applier {
-        Applier { inner, entries, facts, jump, held: None }
+        Applier { inner, entries, facts, jump, named, held: None }
     }
 
     /// Runs until `shutdown`, then until everything that waits is visible. The log's writer must still run then.
@@ -141,7 +144,7 @@ impl Applier {
         let (entries, waiting): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|(stamp, entry, done)| ((stamp, entry), done)).unzip();
         let effects = loop {
-            match self.inner.view.apply(&entries) {
+            match self.name().and_then(|()| self.inner.view.apply(&entries)) {
                 Ok(effects) => break effects,
                 Err(error) if is_damaged(&error) => {
                     tracing::error!(%error, "the mailbox view is damaged; it will be made anew at the next start");
@@ -165,6 +168,17 @@ impl Applier {
             {
                 self.inner.wake(account);
             }
+        }
+        Ok(())
+    }
+
+    /// Notes which log the view is of, as soon as that log has a record.
+    fn name(&mut self) -> Result<(), rusqlite::Error> {
+        if !self.named
+            && let Ok(Some(log)) = identity(&self.inner.reader)
+        {
+            self.inner.view.set_log(&log)?;
+            self.named = true;
         }
         Ok(())
     }

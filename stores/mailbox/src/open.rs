@@ -5,7 +5,7 @@ use crate::applier::{self, Applier};
 use crate::body::{Bodies, FACTS_WAITING_MAX};
 use crate::desk::Desk;
 use crate::event::{ATTEMPT_V1, EVENT_V1};
-use crate::view::{Entry, Stamp, View, ViewPlace};
+use crate::view::{Applied, Entry, Stamp, View, ViewPlace};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -101,7 +101,8 @@ impl Mailboxes {
             found,
             watchers: Mutex::default(),
         });
-        let applier = Applier::new(inner.clone(), entries, facts, jump);
+        let named = inner.view.log()?.is_some();
+        let applier = Applier::new(inner.clone(), entries, facts, jump, named);
         Ok(Ready { mailboxes: Mailboxes { inner }, writer, applier, recovery })
     }
 
@@ -166,18 +167,20 @@ pub(crate) fn entry(record: &Record) -> Option<(Stamp, Entry)> {
     }
 }
 
+/// Tells one log from another: the hash of its first record, which stays even when that is erased.
+pub(crate) fn identity(reader: &Reader) -> Result<Option<Vec<u8>>, MailboxError> {
+    Ok(reader.scan(None).next().transpose()?.map(|first| first.content.to_vec()))
+}
+
 fn catch_up(view: View, reader: &Reader, last_seq: u64) -> Result<View, MailboxError> {
-    let from = match view.applied()? {
-        None => None,
-        Some(applied) => {
-            let there = reader.scan(Some(applied.position)).next().transpose()?;
-            if applied.seq <= last_seq && there.is_some_and(|r| r.seq == applied.seq) {
-                Some(applied)
-            } else {
-                tracing::warn!("the mailbox view is not of this log and is made anew");
-                return catch_up(view.anew()?, reader, last_seq);
-            }
+    let log = identity(reader)?;
+    let applied = view.applied()?;
+    let (view, from) = match applied {
+        Some(applied) if !belongs(&view, applied, reader, &log, last_seq)? => {
+            tracing::warn!("the mailbox view is not of this log and is made anew");
+            (view.anew()?, None)
         }
+        applied => (view, applied),
     };
     let mut batch = Vec::with_capacity(CATCH_UP_BATCH);
     let mut scan = reader.scan(from.map(|a| a.position));
@@ -191,7 +194,25 @@ fn catch_up(view: View, reader: &Reader, last_seq: u64) -> Result<View, MailboxE
             batch.clear();
         }
         if ended {
-            return Ok(view);
+            break;
         }
     }
+    if let Some(log) = log {
+        view.set_log(&log)?;
+    }
+    Ok(view)
+}
+
+fn belongs(
+    view: &View,
+    applied: Applied,
+    reader: &Reader,
+    log: &Option<Vec<u8>>,
+    last_seq: u64,
+) -> Result<bool, MailboxError> {
+    if applied.seq > last_seq || view.log()? != *log {
+        return Ok(false);
+    }
+    let there = reader.scan(Some(applied.position)).next().transpose()?;
+    Ok(there.is_some_and(|record| record.seq == applied.seq))
 }

@@ -172,9 +172,8 @@ fn addresses(field: &Field<'_>) -> Vec<Party> {
 fn party(address: &Addr<'_>) -> Option<Party> {
     let name = address.name.as_ref().map(|name| cut(one_line(name))).filter(|name| !name.is_empty());
     let text = one_line(address.address.as_deref().unwrap_or_default());
-    if text.is_empty() && name.is_none() {
-        return None;
-    }
+    // A word alone is taken for the name; it is who it is from, as far as anybody knows.
+    let (name, text) = if text.is_empty() { (None, name?) } else { (name, text) };
     let (local, host) = text.rsplit_once('@').unwrap_or((&text, NO_HOST));
     let host = if host.is_empty() { NO_HOST } else { host };
     Some(Party::Address { name, local: cut(local.to_owned()), host: cut(host.to_owned()) })

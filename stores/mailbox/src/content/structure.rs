@@ -317,8 +317,8 @@ impl Structure {
         }
         let (end, lines) = (self.at, self.lines);
         let mut outermost = None;
-        while let Some(part) = self.close(end, lines) {
-            outermost = Some(part);
+        while !self.open.is_empty() {
+            outermost = self.close(end, lines);
         }
         (outermost.unwrap_or_default(), self.outer)
     }

@@ -134,6 +134,15 @@ impl View {
         self.read(schema::applied)
     }
 
+    /// Which log the view is of: the hash of that log's first record. `None` for a view that has applied nothing.
+    pub(crate) fn log(&self) -> Result<Option<Vec<u8>>, MailboxError> {
+        self.read(schema::log)
+    }
+
+    pub(crate) fn set_log(&self, log: &[u8]) -> Result<(), rusqlite::Error> {
+        self.write(|sql| schema::set_log(sql, log))
+    }
+
     /// Every row that is derived from the log, as text: two views of the same log are equal.
     pub(crate) fn dump(&self) -> Result<String, MailboxError> {
         self.read(dump::dump)

@@ -14,7 +14,7 @@ const CACHE_KIB: i64 = 4_096;
 
 const TABLES: &str = "
 CREATE TABLE state(one INTEGER PRIMARY KEY CHECK(one = 1), version INTEGER NOT NULL, seq INTEGER, segment INTEGER,
-    place INTEGER, folder_next INTEGER NOT NULL);
+    place INTEGER, folder_next INTEGER NOT NULL, log BLOB);
 CREATE TABLE accounts(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, uidvalidity INTEGER NOT NULL,
     replayed INTEGER NOT NULL);
 CREATE TABLE folders(id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT NOT NULL, special TEXT,
@@ -42,7 +42,7 @@ CREATE TABLE changes(account INTEGER NOT NULL, seq INTEGER NOT NULL, segment INT
     PRIMARY KEY(account, seq)) WITHOUT ROWID;
 CREATE TABLE facts(own INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, content BLOB NOT NULL,
     PRIMARY KEY(own, segment, place)) WITHOUT ROWID;
-INSERT INTO state VALUES(1, 1, NULL, NULL, NULL, 1);
+INSERT INTO state VALUES(1, 1, NULL, NULL, NULL, 1, NULL);
 ";
 
 /// Makes the connection that writes ready, and the tables if they are not there.
@@ -94,6 +94,15 @@ pub(super) fn applied(connection: &Connection) -> rusqlite::Result<Option<Applie
         })
         .optional()?;
     Ok(row)
+}
+
+/// Which log the view is of.
+pub(super) fn log(connection: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection.query_row("SELECT log FROM state", [], |row| row.get(0))
+}
+
+pub(super) fn set_log(connection: &Connection, log: &[u8]) -> rusqlite::Result<()> {
+    connection.execute("UPDATE state SET log = ?1", [log]).map(|_| ())
 }
 
 pub(super) fn set_applied(connection: &Connection, applied: Applied) -> rusqlite::Result<()> {
