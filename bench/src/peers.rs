@@ -1,7 +1,7 @@
 //! The servers that are compared, each with its own directory on the disk that the caller names.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -62,34 +62,5 @@ impl Postfix {
     /// Resident memory of all its processes in bytes.
     pub fn resident(&self) -> u64 {
         self.tree.resident()
-    }
-}
-
-/// A directory for one run, removed afterwards.
-pub struct Room(PathBuf);
-
-impl Room {
-    /// Makes it below `on`, which decides the disk that is measured.
-    ///
-    /// # Panics
-    /// When it cannot be made.
-    pub fn make(on: &Path, name: &str) -> Room {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = on.join(format!("bench-{}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        // Postfix runs as a user of its own and must be able to walk in.
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-        Room(dir)
-    }
-
-    /// Where it is.
-    pub fn dir(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

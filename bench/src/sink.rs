@@ -2,14 +2,16 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// A running sink.
 pub struct Sink {
     /// Its port on 127.0.0.1.
     pub port: u16,
     taken: Arc<AtomicUsize>,
+    stamps: Arc<Mutex<Vec<(String, Instant)>>>,
 }
 
 impl Sink {
@@ -18,28 +20,54 @@ impl Sink {
     /// # Panics
     /// When no port can be had.
     pub fn start() -> Sink {
+        Sink::begin(false)
+    }
+
+    /// As [`Sink::start`], noting when each message came, by its story id.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub fn stamping() -> Sink {
+        Sink::begin(true)
+    }
+
+    fn begin(stamping: bool) -> Sink {
         let port = stories::ports::free_port();
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the sink's port is free");
         let taken = Arc::new(AtomicUsize::new(0));
         let count = taken.clone();
+        let stamps = Arc::new(Mutex::new(Vec::new()));
+        let noted = stamping.then(|| stamps.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let count = count.clone();
+                let (count, noted) = (count.clone(), noted.clone());
                 std::thread::spawn(move || {
-                    let _ = take(stream, &count);
+                    let _ = take(stream, &count, noted.as_deref());
                 });
             }
         });
-        Sink { port, taken }
+        Sink { port, taken, stamps }
     }
 
     /// Messages taken so far.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
+
+    /// When each message came, for a sink that notes it.
+    ///
+    /// # Panics
+    /// When a thread of the sink has failed.
+    pub fn stamps(&self) -> Vec<(String, Instant)> {
+        self.stamps.lock().unwrap().clone()
+    }
 }
 
-fn take(stream: TcpStream, count: &AtomicUsize) -> std::io::Result<()> {
+fn take(
+    stream: TcpStream,
+    count: &AtomicUsize,
+    stamps: Option<&Mutex<Vec<(String, Instant)>>>,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::with_capacity(64 * 1024, stream);
     reader.get_mut().write_all(b"220 sink.test ESMTP\r\n")?;
@@ -70,6 +98,10 @@ fn take(stream: TcpStream, count: &AtomicUsize) -> std::io::Result<()> {
                     }
                     if line == b".\r\n" {
                         break;
+                    }
+                    if let (Some(stamps), Some(id)) = (stamps, line.strip_prefix(b"X-Story-Id: ")) {
+                        let id = String::from_utf8_lossy(id).trim_end().to_owned();
+                        stamps.lock().unwrap().push((id, Instant::now()));
                     }
                 }
                 count.fetch_add(1, Ordering::Relaxed);

@@ -19,10 +19,15 @@ pub struct Lab {
 impl Lab {
     /// Opens the lab for `story`. Ends the story with words when the machine lacks what the lab needs.
     pub fn open(story: &str) -> Lab {
+        Lab::below(&std::env::temp_dir(), story)
+    }
+
+    /// As [`Lab::open`], in a directory below `place`: on the disk that is meant.
+    pub fn below(place: &Path, story: &str) -> Lab {
         require_root();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // Short, because the path of a unix socket has room for 107 bytes only.
-        let dir = std::env::temp_dir().join(format!("stories-{}-{number}", std::process::id()));
+        let dir = place.join(format!("stories-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         // Postfix and Dovecot run as users of their own and must be able to walk in.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
