@@ -89,11 +89,9 @@ impl JournalReader {
         for at in near.into_iter().chain(far) {
             let number = segments[at].0;
             let mut scan = self.scan(Some(Position { segment: number, offset: 0 }));
+            scan.scan = scan.scan.until(Position { segment: number + 1, offset: 0 });
             for entry in &mut scan {
                 let entry = entry?;
-                if entry.position.segment > number {
-                    break;
-                }
                 if entry.accepted.trace == trace {
                     return Ok(Some(entry));
                 }

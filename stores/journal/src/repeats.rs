@@ -187,10 +187,8 @@ impl Repeats {
             let start = Position { segment: *segment, offset: 0 };
             let mut newest = None;
             let mut recent = false;
-            for record in reader.scan(Some(start)).flatten() {
-                if record.position.segment > *segment {
-                    break;
-                }
+            let end = Position { segment: segment + 1, offset: 0 };
+            for record in reader.scan(Some(start)).until(end).flatten() {
                 recent |= now.since(record.at) <= WINDOW;
                 if record.kind == CHECKPOINT {
                     newest = serde_json::from_slice::<Checkpoint>(&record.meta).ok().or(newest);

@@ -71,7 +71,13 @@ pub struct LogOptions {
 impl LogOptions {
     /// The usual figures for a log in `dir`.
     pub fn new(dir: impl Into<PathBuf>, kind: LogKind, node: &str) -> LogOptions {
-        LogOptions { dir: dir.into(), kind, node: node.to_owned(), ..LogOptions::default() }
+        let mut options =
+            LogOptions { dir: dir.into(), kind, node: node.to_owned(), ..LogOptions::default() };
+        if kind == LogKind::Ledger {
+            // Written all day with very little: a segment a minute would make half a million files a year.
+            options.seal_after = Duration::from_secs(3_600);
+        }
+        options
     }
 }
 

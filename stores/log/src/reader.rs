@@ -332,6 +332,10 @@ pub struct Scan {
     durable: bool,
     current: Option<Current>,
     damage: Vec<Damage>,
+    /// The kinds that are given, or all of them.
+    kinds: Option<Vec<u8>>,
+    /// Records from here on are not given.
+    until: Option<Position>,
 }
 
 /// The segment that a scan is in.
@@ -347,7 +351,28 @@ struct Current {
 impl Scan {
     fn new(reader: Reader, from: Option<Position>, durable: bool) -> Scan {
         let durable = durable && reader.inner.durable.is_some();
-        Scan { reader, next: from.unwrap_or_default(), durable, current: None, damage: Vec::new() }
+        Scan {
+            reader,
+            next: from.unwrap_or_default(),
+            durable,
+            current: None,
+            damage: Vec::new(),
+            kinds: None,
+        }
+    }
+
+    /// Gives only records of these kinds. The others are not even decrypted.
+    #[must_use]
+    pub fn of_kinds(mut self, kinds: &[u8]) -> Scan {
+        self.kinds = Some(kinds.to_vec());
+        self
+    }
+
+    /// Ends before the record at `end`.
+    #[must_use]
+    pub fn until(mut self, end: Position) -> Scan {
+        self.until = Some(end);
+        self
     }
 
     /// Where the scan goes on: what was read stands before it.
@@ -374,6 +399,9 @@ impl Scan {
             if self.current.is_none() && !self.enter(self.next.segment)? {
                 return Ok(None);
             }
+            if self.until.is_some_and(|end| self.next >= end) {
+                return Ok(None);
+            }
             let Some(current) = &mut self.current else { return Ok(None) };
             let closed = durable_end.is_some_and(|end| end.segment > current.segment.number);
             if current.follower.is_none() && (current.ended || closed) {
@@ -392,6 +420,11 @@ impl Scan {
                         return Ok(None);
                     }
                     if head.origin < self.next.offset && self.next.segment == current.segment.number {
+                        continue;
+                    }
+                    if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&head.kind)) {
+                        let offset = head.origin + u64::from(head.span);
+                        self.next = Position { segment: current.segment.number, offset };
                         continue;
                     }
                     match current.record(&head)? {
