@@ -358,6 +358,7 @@ impl Scan {
             current: None,
             damage: Vec::new(),
             kinds: None,
+            until: None,
         }
     }
 
