@@ -193,6 +193,8 @@ pub struct ServerSession {
     tls: Option<String>,
     signed_in: bool,
     transaction: Option<Transaction>,
+    /// The transaction whose message was refused at its end.
+    refused_transaction: Option<Transaction>,
     body: Option<Body>,
     /// Replies owed at the end of a message.
     owed: usize,
@@ -228,6 +230,7 @@ impl ServerSession {
             tls,
             signed_in: false,
             transaction: None,
+            refused_transaction: None,
             body: None,
             owed: 0,
             data_refused: false,
@@ -266,6 +269,11 @@ impl ServerSession {
     /// Takes the transaction out, to be stored, when its message has ended.
     pub fn take_transaction(&mut self) -> Option<Transaction> {
         self.transaction.take()
+    }
+
+    /// Takes out the transaction of [`End::Refused`], to be written about.
+    pub fn take_refused(&mut self) -> Option<Transaction> {
+        self.refused_transaction.take()
     }
 
     /// What [`Event::Mail`] asks about.
@@ -472,7 +480,7 @@ impl ServerSession {
         if body.octets > limits.size.saturating_add(limits.discarded) {
             let reply = self.too_big();
             self.write_for_all(&reply);
-            self.transaction = None;
+            self.refused_transaction = self.transaction.take();
             self.body = None;
             self.close(421, (4, 3, 0), "closing, because the message does not end");
             return Some(Event::End(End::Refused(reply)));
@@ -514,7 +522,7 @@ impl ServerSession {
             }
         };
         self.write_for_all(&reply);
-        self.transaction = None;
+        self.refused_transaction = self.transaction.take();
         if matches!(fault, Some(Fault::BareCr | Fault::BareLf)) {
             self.close(421, (4, 7, 0), "closing, because we do not agree on where lines end");
         }

@@ -1,0 +1,83 @@
+//! Who really sent a message: SPF, DKIM and DMARC, behind a trait.
+
+use crate::BodyDigests;
+use rules_policy::DmarcAsks;
+use std::net::IpAddr;
+use words_mail::{Grade, Sender};
+use words_world::Boxed;
+
+/// What is asked about.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The peer's address.
+    pub ip: IpAddr,
+    /// What it called itself.
+    pub helo: &'a str,
+    /// The envelope sender.
+    pub sender: &'a Sender,
+    /// The message's header, with its empty line.
+    pub header: &'a [u8],
+    /// The digests of the body that the header's signatures ask for.
+    pub digests: BodyDigests,
+}
+
+/// What was found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// SPF of the envelope sender, or of the name in the greeting when there is none.
+    pub spf: Grade,
+    /// The best DKIM signature.
+    pub dkim: Grade,
+    /// The domains whose signatures hold.
+    pub dkim_domains: Vec<String>,
+    /// DMARC.
+    pub dmarc: Grade,
+    /// What the author's domain asks for when it fails.
+    pub dmarc_asks: DmarcAsks,
+    /// The `Authentication-Results:` value behind our name: `; spf=pass …`, lines folded by CRLF and a tab.
+    pub results: String,
+}
+
+impl Findings {
+    /// Nothing could be found out in time: the message is taken all the same, because it must not be lost to a slow
+    /// name server, and whoever judges it later can see that nobody did.
+    pub fn out_of_time() -> Findings {
+        Findings {
+            spf: Grade::TempError,
+            dkim: Grade::TempError,
+            dmarc: Grade::TempError,
+            results: "; spf=temperror; dkim=temperror; dmarc=temperror".to_owned(),
+            ..Findings::default()
+        }
+    }
+}
+
+/// Checks who sent a message.
+pub trait Authentication: Send + Sync {
+    /// Looks up what is needed and judges. The caller limits the time.
+    fn judge<'a>(&'a self, asked: Asked<'a>) -> Boxed<'a, Findings>;
+}
+
+/// Makes a results text safe to stand in a header: no line break but a fold, no control byte, nothing that is not ASCII.
+pub(crate) fn clean_results(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for (n, line) in text.split("\r\n").enumerate() {
+        if n > 0 {
+            clean.push_str("\r\n\t");
+        }
+        let line = if n > 0 { line.trim_start() } else { line };
+        clean.extend(line.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }));
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_cannot_break_out_of_their_field() {
+        assert_eq!(clean_results("; a=b\r\n\tc=d"), "; a=b\r\n\tc=d");
+        assert_eq!(clean_results("; a\r\nEvil: x\n\0\u{e9}"), "; a\r\n\tEvil: x???");
+    }
+}

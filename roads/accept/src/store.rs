@@ -1,0 +1,198 @@
+//! A whole message: its facts, its verdict, and the journal.
+
+use crate::authentication::{Asked, Findings};
+use crate::counts::count;
+use crate::dialogue::{Dialogue, surroundings};
+use crate::door::{Accept, Door};
+use crate::header::HeaderFacts;
+use crate::incoming::{Arrived, Incoming, refusal};
+use crate::prefix::prefix;
+use rules_policy::{Author, Facts, Judgement, judge};
+use stores_journal::{NewMessage, Receipt};
+use tokio::time::timeout;
+use words_mail::{
+    AccountId, Action, Envelope, Peer, PrimaryId, Recipient, Reply, Sender, Source, Tenant, Verdict,
+};
+use words_world::crash_point;
+
+/// Stores a message. The reply says under which id, or why not.
+pub(crate) async fn store(dialogue: &mut Dialogue, incoming: Incoming) -> Result<(Reply, Receipt), Reply> {
+    let accept = dialogue.accept.clone();
+    let Some(envelope) = take_envelope(dialogue) else {
+        return Err(Reply::new(451, (4, 3, 0), "nothing was stored; try again"));
+    };
+    let (sender, recipients) = (envelope.sender.clone(), envelope.recipients.clone());
+    match try_store(dialogue, &accept, envelope, incoming).await {
+        Ok((receipt, verdict)) => {
+            accept.returned.remember(receipt.trace, dialogue.door.source(), &recipients);
+            log_stored(dialogue, &sender, &recipients, &receipt, &verdict);
+            Ok((Reply::new(250, (2, 0, 0), format!("stored as {}", receipt.trace)), receipt))
+        }
+        Err(reply) => {
+            count(if reply.is_never() { &accept.counts.refused } else { &accept.counts.deferred });
+            log_refused(dialogue, &sender, &recipients, &reply);
+            Err(reply)
+        }
+    }
+}
+
+fn take_envelope(dialogue: &mut Dialogue) -> Option<Envelope> {
+    let protocol = dialogue.session.protocol();
+    let transaction = dialogue.session.take_transaction()?;
+    Some(Envelope {
+        sender: transaction.mail.sender,
+        recipients: transaction.recipients,
+        eight_bit: transaction.mail.eight_bit,
+        utf8: transaction.mail.utf8,
+        ret: transaction.mail.ret,
+        envid: transaction.mail.envid,
+        source: dialogue.door.source(),
+        peer: Peer {
+            ip: dialogue.peer.ip().to_canonical(),
+            helo: dialogue.session.hello().unwrap_or_default().to_owned(),
+            protocol,
+            tls: dialogue.session.tls().map(str::to_owned),
+            account: dialogue.account.clone(),
+        },
+    })
+}
+
+async fn try_store(
+    dialogue: &mut Dialogue,
+    accept: &Accept,
+    envelope: Envelope,
+    incoming: Incoming,
+) -> Result<(Receipt, Verdict), Reply> {
+    let door = dialogue.door;
+    let arrived = incoming.finish(&surroundings(accept, door)).await?;
+    let Arrived { facts, header, digests, body } = arrived;
+    let findings = match &accept.parts.authentication {
+        Some(authentication) if door == Door::Edge => {
+            let asked = Asked {
+                ip: envelope.peer.ip,
+                helo: &envelope.peer.helo,
+                sender: &envelope.sender,
+                header: &header,
+                digests,
+            };
+            let limit = accept.parts.limits.authentication_time;
+            let found = timeout(limit, authentication.judge(asked)).await;
+            Some(found.unwrap_or_else(|_| Findings::out_of_time()))
+        }
+        _ => None,
+    };
+    let verdict = decide(accept, &envelope, &facts, findings.as_ref())?;
+    let (tenant, primary) = owner(accept, dialogue, &envelope);
+    let trace = accept.parts.journal.trace_id();
+    let results = findings.as_ref().map(|f| f.results.as_str());
+    let now = accept.parts.world.clock.now();
+    let lines = prefix(&accept.parts.host, &envelope, trace, &accept.parts.trace_key, now, results);
+    let message = NewMessage {
+        trace,
+        tenant,
+        primary,
+        envelope,
+        // Every field is plain data, which always becomes JSON.
+        verdict: serde_json::to_value(&verdict).unwrap_or_default(),
+        prefix: lines,
+        body,
+    };
+    crash_point("accept.before_store");
+    let receipt = accept.parts.journal.accept(message).await.map_err(refusal)?;
+    crash_point("accept.after_store");
+    Ok((receipt, verdict))
+}
+
+fn log_stored(
+    dialogue: &Dialogue,
+    sender: &Sender,
+    recipients: &[Recipient],
+    receipt: &Receipt,
+    verdict: &Verdict,
+) {
+    let counts = &dialogue.accept.counts;
+    let parked = verdict.action != Action::Deliver;
+    count(if receipt.repeated { &counts.repeated } else { &counts.accepted });
+    if parked {
+        count(&counts.parked);
+    }
+    let done = match (receipt.repeated, parked) {
+        (true, _) => "accepted before, not stored again",
+        (false, true) => "parked",
+        (false, false) => "accepted",
+    };
+    for recipient in recipients {
+        tracing::info!(
+            trace = %receipt.trace, door = ?dialogue.door, peer = %dialogue.peer.ip(), from = %sender,
+            to = %recipient.address, spf = %verdict.spf, dkim = %verdict.dkim, dmarc = %verdict.dmarc, "{done}"
+        );
+    }
+}
+
+fn decide(
+    accept: &Accept,
+    envelope: &Envelope,
+    header: &HeaderFacts,
+    findings: Option<&Findings>,
+) -> Result<Verdict, Reply> {
+    let nothing = Findings::default();
+    let found = findings.unwrap_or(&nothing);
+    let facts = Facts {
+        source: envelope.source,
+        sender: &envelope.sender,
+        hops: header.hops,
+        returned: accept.returned.knows(&header.tags, envelope.source, &envelope.recipients),
+        author: match &envelope.peer.account {
+            Some(account) if envelope.source == Source::Submission => author(accept, account, header),
+            _ => Author::NotAsked,
+        },
+        spf: found.spf,
+        dkim: found.dkim,
+        dkim_domains: &found.dkim_domains,
+        dmarc: found.dmarc,
+        dmarc_asks: found.dmarc_asks,
+    };
+    match judge(&facts, &accept.parts.policy) {
+        Judgement::Accept(verdict) => Ok(verdict),
+        Judgement::Refuse(reply) => Err(reply),
+    }
+}
+
+/// Whether the `From:` field names nobody but the person who signed in.
+fn author(accept: &Accept, account: &AccountId, header: &HeaderFacts) -> Author {
+    let snapshot = accept.parts.directory.borrow();
+    match header.from_fields {
+        0 => Author::Missing,
+        1 if header.authors.is_empty() || header.authors.contains(&None) => Author::Missing,
+        1 if header.authors.iter().flatten().all(|a| snapshot.may_send_as(account, a)) => Author::Own,
+        1 => Author::Foreign,
+        _ => Author::Several,
+    }
+}
+
+/// Whose mail it is: the sender's when a person sends it, else the recipients'.
+fn owner(accept: &Accept, dialogue: &mut Dialogue, envelope: &Envelope) -> (Tenant, Option<PrimaryId>) {
+    let snapshot = accept.parts.directory.borrow();
+    if let Some(account) = &envelope.peer.account
+        && let Some(tenant) = snapshot.tenant_of(account)
+    {
+        return (tenant.clone(), snapshot.primary_of(account).cloned());
+    }
+    // Notices and reports of our own go to people elsewhere; they belong to whose name they carry.
+    let own = || {
+        let domain = envelope.sender.address().and_then(|a| snapshot.domain(a.domain()));
+        domain.or_else(|| snapshot.domains().next()).map(|d| d.tenant.clone())
+    };
+    let tenant = dialogue.tenant.take().or_else(own).unwrap_or(Tenant(String::new()));
+    (tenant, dialogue.primary.take())
+}
+
+/// One line for each recipient of a message that was not taken.
+pub(crate) fn log_refused(dialogue: &Dialogue, sender: &Sender, recipients: &[Recipient], reply: &Reply) {
+    for recipient in recipients {
+        tracing::info!(
+            door = ?dialogue.door, peer = %dialogue.peer.ip(), from = %sender, to = %recipient.address, %reply,
+            "not taken"
+        );
+    }
+}
