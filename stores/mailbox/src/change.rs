@@ -16,6 +16,10 @@ const MESSAGES_PER_EVENT: u32 = 10_000;
 pub struct Stored {
     /// The messages whose flags are now other than before.
     pub changed: UidRanges,
+    /// The MODSEQs they got.
+    pub modseqs: Vec<u64>,
+    /// The messages that had changed since the MODSEQ given, and were left alone.
+    pub left: UidRanges,
 }
 
 /// What a copy or move did.
@@ -28,7 +32,7 @@ pub struct Copied {
 }
 
 impl Mailboxes {
-    /// Changes flags. Messages that are not there are passed over.
+    /// Changes flags. Messages that are not there are passed over, and those that changed after `unchanged_since`.
     ///
     /// # Errors
     /// When the log does not take it; of a very large change a first part may have been made.
@@ -37,22 +41,30 @@ impl Mailboxes {
         account: &AccountId,
         folder: FolderId,
         uids: &UidRanges,
-        how: How,
-        flags: &Flags,
+        change: (How, &Flags),
+        unchanged_since: Option<u64>,
         by: By,
     ) -> Result<Stored, MailboxError> {
         self.serving().await?;
-        let mut changed = UidRanges::new();
+        let (how, flags) = change;
+        let mut stored = Stored::default();
         let there = self.inner.view.existing(folder, uids, false)?;
         for uids in there.chunks(MESSAGES_PER_EVENT) {
             let (account, flags) = (account.clone(), flags.clone());
+            let mut given = 0;
             let ticket = self.enqueue(Body::None, |numbers, inner| {
                 let modseq = numbers.modseq(inner, folder)?;
-                Ok(Event::FlagsChanged { account, folder, uids, how, flags, modseq, by })
+                given = modseq;
+                Ok(Event::FlagsChanged { account, folder, uids, how, flags, modseq, unchanged_since, by })
             })?;
-            changed.insert_all(&ticket.done().await?.uids);
+            let effect = ticket.done().await?;
+            if !effect.uids.is_empty() {
+                stored.modseqs.push(given);
+            }
+            stored.changed.insert_all(&effect.uids);
+            stored.left.insert_all(&effect.left);
         }
-        Ok(Stored { changed })
+        Ok(stored)
     }
 
     /// Copies messages into the folder named `to`, with their flags and dates.

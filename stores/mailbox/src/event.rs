@@ -167,6 +167,9 @@ pub enum Event {
         flags: Flags,
         /// The MODSEQ of the messages that really changed.
         modseq: u64,
+        /// Messages that had changed after this MODSEQ were left alone (RFC 7162 `UNCHANGEDSINCE`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unchanged_since: Option<u64>,
         /// Who did it.
         by: By,
     },

@@ -117,6 +117,49 @@ impl UidRanges {
         both
     }
 
+    /// The UIDs of `subset` that are in this set, each with its number here, from 1: IMAP's message numbers.
+    pub fn numbered(&self, subset: &UidRanges) -> impl Iterator<Item = (u32, u32)> {
+        let mut spans = Vec::new();
+        let (mut at, mut before) = (0, 0u32);
+        for (first, last) in self.common(subset).spans() {
+            while let Some(span) = self.ranges.get(at).filter(|span| span.1 < first) {
+                before += span.1 - span.0 + 1;
+                at += 1;
+            }
+            let start = self.ranges.get(at).map_or(first, |span| span.0);
+            spans.push((before + (first - start) + 1, first, last));
+        }
+        spans.into_iter().flat_map(|(number, first, last)| (number..).zip(first..=last))
+    }
+
+    /// The UIDs whose numbers here, from 1, lie in the ascending ranges `numbers`.
+    pub fn by_number(&self, numbers: &[(u32, u32)]) -> UidRanges {
+        let mut found = UidRanges::new();
+        let (mut at, mut before) = (0, 0u64);
+        for (low, high) in numbers.iter().map(|(low, high)| (u64::from(*low), u64::from(*high))) {
+            let mut low = low.max(1);
+            while let Some((first, last)) = self.ranges.get(at).copied().filter(|_| low <= high) {
+                let count = u64::from(last - first) + 1;
+                if low > before + count {
+                    before += count;
+                    at += 1;
+                    continue;
+                }
+                let end = high.min(before + count);
+                // Both lie within the range, so the offsets fit.
+                let offset = |number: u64| first + u32::try_from(number - before - 1).unwrap_or(0);
+                found.insert_span(offset(low), offset(end));
+                low = end + 1;
+            }
+        }
+        found
+    }
+
+    /// The number of a UID in this set, from 1.
+    pub fn number_of(&self, uid: u32) -> Option<u32> {
+        self.numbered(&UidRanges::span(uid, uid)).next().map(|(number, _)| number)
+    }
+
     /// The set cut into sets of at most `count` UIDs and as many ranges.
     pub fn chunks(&self, count: u32) -> Vec<UidRanges> {
         let mut chunks = Vec::new();
@@ -222,6 +265,21 @@ mod tests {
             let chunks = ranges.chunks(size);
             prop_assert!(chunks.iter().all(|c| c.count() <= u64::from(size) && !c.is_empty()));
             prop_assert_eq!(chunks.iter().flat_map(UidRanges::iter).collect::<Vec<_>>(), plain.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn numbers_and_uids_belong_together(all in prop::collection::btree_set(1u32..60, 0..40), some in prop::collection::btree_set(1u32..60, 0..20), spans in prop::collection::vec((1u32..50, 0u32..9), 0..5)) {
+            let (set, subset): (UidRanges, UidRanges) = (all.iter().copied().collect(), some.iter().copied().collect());
+            let plain = all.iter().copied().collect::<Vec<_>>();
+            let expected = (1..).zip(plain.clone()).filter(|(_, uid)| some.contains(uid)).collect::<Vec<(u32, u32)>>();
+            prop_assert_eq!(set.numbered(&subset).collect::<Vec<_>>(), expected);
+            let mut wanted = UidRanges::new();
+            for (first, more) in spans {
+                wanted.insert_span(first, first + more);
+            }
+            let found = set.by_number(&wanted.spans().collect::<Vec<_>>());
+            let expected = (1u32..).zip(plain).filter(|(number, _)| wanted.contains(*number)).map(|(_, uid)| uid);
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
 
         #[test]

@@ -135,7 +135,8 @@ fn ended(field: &Field<'_>) -> Vec<u8> {
     value
 }
 
-fn unstructured(field: &Field<'_>) -> String {
+/// A field's text in one line, encoded words decoded.
+pub fn unstructured(field: &Field<'_>) -> String {
     match MessageStream::new(&ended(field)).parse_unstructured() {
         HeaderValue::Text(text) => cut(one_line(&text)),
         _ => String::new(),

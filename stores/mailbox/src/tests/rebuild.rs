@@ -62,7 +62,10 @@ async fn perform(node: &Node, run: &Running, act: &Act) -> Result<(), MailboxErr
         Act::Store(folder, first, last, how, bits) => {
             let folder = boxes.folder(&account, NAMES[*folder])?.id;
             let flags = Flags::system(*bits);
-            boxes.store(&account, folder, &UidRanges::span(*first, *last), *how, &flags, by).await.map(|_| ())
+            boxes
+                .store(&account, folder, &UidRanges::span(*first, *last), (*how, &flags), None, by)
+                .await
+                .map(|_| ())
         }
         Act::Copy(from, first, last, to) => {
             let from = boxes.folder(&account, NAMES[*from])?.id;

@@ -91,14 +91,24 @@ async fn people_change_what_is_there() {
     let inbox = mailboxes.folder(&anna(), "INBOX").unwrap().id;
     let before = mailboxes.folder(&anna(), "INBOX").unwrap().modseq;
     let seen: Flags = ["\\Seen", "$Forwarded"].into_iter().collect();
-    let stored = mailboxes.store(&anna(), inbox, &uids("2:3,9"), How::Add, &seen, By::Person).await.unwrap();
+    let stored =
+        mailboxes.store(&anna(), inbox, &uids("2:3,9"), (How::Add, &seen), None, By::Person).await.unwrap();
     assert_eq!(stored.changed, uids("2:3"));
     let changed = mailboxes.changed(inbox, before).unwrap();
     assert_eq!(changed.messages.iter().map(|m| m.0).collect::<Vec<_>>(), [2, 3]);
     assert!(changed.messages[0].1.has(Flags::SEEN | Flags::FLAGGED) && changed.expunged.is_empty());
     // Nothing changes: no MODSEQ moves.
-    mailboxes.store(&anna(), inbox, &uids("2:3"), How::Add, &seen, By::Person).await.unwrap();
+    mailboxes.store(&anna(), inbox, &uids("2:3"), (How::Add, &seen), None, By::Person).await.unwrap();
     assert_eq!(mailboxes.changed(inbox, changed.modseq).unwrap().messages, []);
+
+    // Only what has not changed since.
+    let since = Some(changed.modseq - 1);
+    let flagged = Flags::system(Flags::FLAGGED);
+    let stored = mailboxes
+        .store(&anna(), inbox, &uids("1:3"), (How::Remove, &flagged), since, By::Person)
+        .await
+        .unwrap();
+    assert_eq!((stored.changed, stored.left), (uids("1"), uids("2:3")));
 
     let copied = mailboxes.copy(&anna(), inbox, &uids("1,3"), "Archive", By::Person).await.unwrap();
     assert_eq!(copied.pairs, [(uids("1,3"), uids("1:2"))]);
@@ -237,9 +247,9 @@ async fn what_people_did_is_listed_in_order_with_the_messages_it_was_done_to() {
     mailboxes.arrive(&anna(), &message).await.unwrap();
     let inbox = mailboxes.folder(&anna(), "INBOX").unwrap().id;
     let seen = Flags::system(Flags::SEEN);
-    mailboxes.store(&anna(), inbox, &uids("1"), How::Add, &seen, By::Primary).await.unwrap();
+    mailboxes.store(&anna(), inbox, &uids("1"), (How::Add, &seen), None, By::Primary).await.unwrap();
     let flagged = Flags::system(Flags::FLAGGED);
-    mailboxes.store(&anna(), inbox, &uids("1"), How::Add, &flagged, By::Person).await.unwrap();
+    mailboxes.store(&anna(), inbox, &uids("1"), (How::Add, &flagged), None, By::Person).await.unwrap();
     mailboxes.move_to(&anna(), inbox, &uids("1"), "Trash", By::Person).await.unwrap();
     let trash = mailboxes.folder(&anna(), "Trash").unwrap().id;
     mailboxes.expunge(&anna(), trash, &uids("1"), By::Person).await.unwrap();

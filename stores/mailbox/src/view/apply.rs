@@ -29,6 +29,8 @@ pub(crate) enum Entry {
 pub(crate) struct Effect {
     /// The messages it really changed, copied or removed: those that were still there.
     pub(crate) uids: UidRanges,
+    /// The messages it left alone, because they had changed.
+    pub(crate) left: UidRanges,
     /// Where a message now is.
     pub(crate) placed: Option<(FolderId, u32)>,
     /// Whether the folder it was about did not exist any more, or its name was taken.
@@ -77,6 +79,7 @@ struct Apply<'a> {
 /// A row of `messages` as far as changes need it.
 struct Row {
     uid: u32,
+    modseq: u64,
     date: i64,
     size: i64,
     flags: Flags,
@@ -135,6 +138,7 @@ impl Apply<'_> {
             Event::Appended { folder, uid, modseq, trace, date, size, flags, .. } => {
                 let row = Row {
                     uid: *uid,
+                    modseq: *modseq,
                     date: date.0,
                     size: signed(*size),
                     flags: flags.clone(),
@@ -143,14 +147,12 @@ impl Apply<'_> {
                     segment: signed(self.stamp.position.segment),
                     place: signed(self.stamp.position.offset),
                 };
-                self.place(*folder, *modseq, &row)
+                self.place(*folder, &row)
             }
             Event::Recognised { account, folder, uid, trace } => {
                 self.recognise(account, *folder, *uid, *trace)
             }
-            Event::FlagsChanged { folder, uids, how, flags, modseq, .. } => {
-                self.change_flags(*folder, uids, *how, flags, *modseq)
-            }
+            Event::FlagsChanged { .. } => self.change_flags(event),
             Event::Copied { from, uids, to, first, modseq, .. } => {
                 self.copy(*from, uids, *to, *first, *modseq)
             }
@@ -286,6 +288,7 @@ impl Apply<'_> {
         }
         let row = Row {
             uid: *uid,
+            modseq: *modseq,
             date: date.0,
             size: signed(*size),
             flags: flags.clone(),
@@ -294,7 +297,7 @@ impl Apply<'_> {
             segment: signed(journal.segment),
             place: signed(journal.offset),
         };
-        let effect = self.place(*folder, *modseq, &row)?;
+        let effect = self.place(*folder, &row)?;
         if !effect.missed {
             self.note_arrival(id, trace, *folder, *uid)?;
         }
@@ -320,13 +323,13 @@ impl Apply<'_> {
         Ok(Effect { placed: Some((folder, uid)), ..Effect::default() })
     }
 
-    fn place(&self, folder: FolderId, modseq: u64, row: &Row) -> Result<Effect> {
+    fn place(&self, folder: FolderId, row: &Row) -> Result<Effect> {
         let there = self
             .sql
             .prepare_cached(
                 "UPDATE folders SET uidnext = max(uidnext, ?2 + 1), modseq = max(modseq, ?3) WHERE id = ?1",
             )?
-            .execute(params![signed(folder.0), row.uid, signed(modseq)])?;
+            .execute(params![signed(folder.0), row.uid, signed(row.modseq)])?;
         if there == 0 {
             return Ok(Effect::missed());
         }
@@ -335,7 +338,7 @@ impl Apply<'_> {
             .execute(params![
                 signed(folder.0),
                 row.uid,
-                signed(modseq),
+                signed(row.modseq),
                 row.date,
                 row.size,
                 row.flags.bits(),
@@ -347,7 +350,11 @@ impl Apply<'_> {
                 self.stamp.at.0
             ])?;
         self.count(folder, 1, &row.flags, row.size)?;
-        Ok(Effect { uids: UidRanges::span(row.uid, row.uid), placed: Some((folder, row.uid)), missed: false })
+        Ok(Effect {
+            uids: UidRanges::span(row.uid, row.uid),
+            placed: Some((folder, row.uid)),
+            ..Effect::default()
+        })
     }
 
     fn count(&self, folder: FolderId, sign: i64, flags: &Flags, size: i64) -> Result<()> {
@@ -368,7 +375,7 @@ impl Apply<'_> {
 
     fn rows(&self, folder: FolderId, first: u32, last: u32) -> Result<Vec<Row>> {
         let mut select = self.sql.prepare_cached(
-            "SELECT uid, date, size, flags, keywords, trace, own, segment, place FROM messages
+            "SELECT uid, date, size, flags, keywords, trace, own, segment, place, modseq FROM messages
              WHERE folder = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid",
         )?;
         let rows = select.query_map(params![signed(folder.0), first, last], |row| {
@@ -381,6 +388,7 @@ impl Apply<'_> {
                 own: row.get(6)?,
                 segment: row.get(7)?,
                 place: row.get(8)?,
+                modseq: number(row.get(9)?),
             })
         })?;
         rows.collect()
@@ -393,21 +401,23 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn change_flags(
-        &self,
-        folder: FolderId,
-        uids: &UidRanges,
-        how: How,
-        by: &Flags,
-        modseq: u64,
-    ) -> Result<Effect> {
+    fn change_flags(&self, event: &Event) -> Result<Effect> {
+        let Event::FlagsChanged { folder, uids, how, flags: by, modseq, unchanged_since, .. } = event else {
+            return Ok(Effect::missed());
+        };
+        let (folder, modseq) = (*folder, *modseq);
+        let mut left = UidRanges::new();
         let mut changed = UidRanges::new();
         let mut update = self.sql.prepare_cached(
             "UPDATE messages SET flags = ?3, keywords = ?4, modseq = ?5 WHERE folder = ?1 AND uid = ?2",
         )?;
         for (first, last) in uids.spans() {
             for row in self.rows(folder, first, last)? {
-                let flags = row.flags.changed(how, by);
+                if unchanged_since.is_some_and(|since| row.modseq > since) {
+                    left.insert(row.uid);
+                    continue;
+                }
+                let flags = row.flags.changed(*how, by);
                 if flags == row.flags {
                     continue;
                 }
@@ -423,7 +433,7 @@ impl Apply<'_> {
         if !changed.is_empty() {
             self.raise(folder, modseq)?;
         }
-        Ok(Effect { uids: changed, ..Effect::default() })
+        Ok(Effect { uids: changed, left, ..Effect::default() })
     }
 
     fn copy(
@@ -440,7 +450,8 @@ impl Apply<'_> {
             for mut row in self.rows(from, low, high)? {
                 let source = row.uid;
                 row.uid = first + before + (source - low);
-                if self.place(to, modseq, &row)?.missed {
+                row.modseq = modseq;
+                if self.place(to, &row)?.missed {
                     return Ok(Effect::missed());
                 }
                 copied.insert(source);
