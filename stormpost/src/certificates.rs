@@ -47,10 +47,8 @@ impl Certificates {
     /// # Errors
     /// When the directory cannot be written.
     pub fn self_signed(dir: &Path, names: &[String]) -> Result<(Certificates, bool)> {
-        let files = CertificateFiles {
-            certificate: dir.join("self-signed.crt"),
-            key: dir.join("self-signed.key"),
-        };
+        let files =
+            CertificateFiles { certificate: dir.join("self-signed.crt"), key: dir.join("self-signed.key") };
         let missing = !files.certificate.exists() || !files.key.exists();
         if missing {
             let made = rcgen::generate_simple_self_signed(names.to_vec()).context("making a certificate")?;
@@ -79,7 +77,9 @@ impl Certificates {
                     tracing::info!(file = %self.files.certificate.display(), "certificate reread");
                     self.publish.send_replace(config);
                 }
-                Err(why) => tracing::error!("the changed certificate is not used, the old one stays: {why:#}"),
+                Err(why) => {
+                    tracing::error!("the changed certificate is not used, the old one stays: {why:#}")
+                }
             }
         }
     }
@@ -90,7 +90,9 @@ fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(path).with_context(|| format!("writing {}", path.display()))?;
-    file.write_all(content).and_then(|()| file.sync_all()).with_context(|| format!("writing {}", path.display()))
+    file.write_all(content)
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 fn changed(files: &CertificateFiles) -> Option<SystemTime> {

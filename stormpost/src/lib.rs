@@ -6,4 +6,5 @@
 pub mod certificates;
 pub mod compose;
 pub mod configuration;
+pub mod serve;
 pub mod world;

@@ -1,4 +1,6 @@
 //! The composition root: stores and roads built out of a configuration.
 
+pub mod doors;
+pub mod sign_in;
 pub mod stores;
 pub mod writers;

@@ -30,14 +30,6 @@ pub struct Stores {
     pub trace_key: TraceKey,
 }
 
-/// What must run for the stores to work.
-pub struct Running {
-    /// The threads that write the logs.
-    pub writers: Writers,
-    /// Makes visible in the mailboxes what their log has confirmed.
-    pub applier: Applier,
-}
-
 /// The options of one of the three logs under a configuration.
 pub fn log_options(configuration: &Configuration, kind: LogKind) -> LogOptions {
     let name = match kind {
@@ -58,11 +50,12 @@ pub fn log_options(configuration: &Configuration, kind: LogKind) -> LogOptions {
     }
 }
 
-/// Opens all stores of a node. Blocks on the disk.
+/// Opens all stores of a node. Blocks on the disk. The writers run already; the applier must be run, for it makes visible
+/// in the mailboxes what their log has confirmed.
 ///
 /// # Errors
 /// When a file cannot be read or written; the text says which and what to do.
-pub fn open(world: &World, configuration: &Configuration) -> Result<(Stores, Running)> {
+pub fn open(world: &World, configuration: &Configuration) -> Result<(Stores, Writers, Applier)> {
     let data = &configuration.node.data;
     let keys = keys(world, configuration)?;
     let trace_key = trace_key(world, &data.join("trace.key"))?;
@@ -94,7 +87,7 @@ pub fn open(world: &World, configuration: &Configuration) -> Result<(Stores, Run
 
     let directory = directory(world, configuration)?;
     let stores = Stores { journal, reader, ledger, mailboxes, directory, trace_key };
-    Ok((stores, Running { writers, applier }))
+    Ok((stores, writers, applier))
 }
 
 /// Opens the directory and brings it up to the configuration.

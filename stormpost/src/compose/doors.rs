@@ -1,0 +1,106 @@
+//! The doors of the edge and of submission.
+
+use super::stores::Stores;
+use crate::configuration::Configuration;
+use anyhow::{Context, Result};
+use roads_accept::{Accept, AcceptLimits, AcceptParts, CallOut, Door, MailAuth, SignIn};
+use rules_policy::Policy;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::watch;
+use words_smtp::{Extensions, SessionLimits};
+use words_world::{Listener, World};
+
+/// The certificate in use, for doors that may have none.
+pub type Certificate = watch::Receiver<Option<Arc<rustls::ServerConfig>>>;
+
+/// The bounds of the road in, out of the configuration.
+pub fn accept_limits(configuration: &Configuration) -> AcceptLimits {
+    let limits = &configuration.limits;
+    AcceptLimits {
+        connections: limits.connections,
+        connections_per_address: u32::try_from(limits.connections_per_address).unwrap_or(u32::MAX),
+        command_time: limits.command_timeout,
+        piece_time: limits.data_timeout,
+        call_out_time: limits.callout_timeout,
+        call_outs: u32::try_from(limits.callouts).unwrap_or(u32::MAX),
+        session: SessionLimits {
+            line_octets: limits.command_octets,
+            recipients: limits.recipients,
+            size: limits.message_size,
+            bad_commands: limits.bad_commands,
+            refused_recipients: limits.refused_recipients,
+            ..SessionLimits::default()
+        },
+        ..AcceptLimits::default()
+    }
+}
+
+/// The road in, out of the configuration.
+pub fn accept(
+    world: &World,
+    configuration: &Configuration,
+    stores: &Stores,
+    tls: Certificate,
+    sign_in: Arc<dyn SignIn>,
+    call_out: Option<Arc<dyn CallOut>>,
+) -> Arc<Accept> {
+    let authentication = match MailAuth::system(&configuration.node.name) {
+        Ok(mail_auth) => Some(Arc::new(mail_auth) as Arc<dyn roads_accept::Authentication>),
+        Err(why) => {
+            tracing::warn!(%why, "SPF, DKIM and DMARC are not checked: no usable name server");
+            None
+        }
+    };
+    Accept::new(AcceptParts {
+        world: world.clone(),
+        journal: stores.journal.clone(),
+        directory: stores.directory.watch(),
+        trace_key: stores.trace_key.clone(),
+        host: configuration.node.name.clone(),
+        tls,
+        sign_in,
+        call_out,
+        authentication,
+        policy: Policy {
+            hops_max: u32::try_from(configuration.limits.hops).unwrap_or(u32::MAX),
+            ..Policy::default()
+        },
+        extensions: Extensions::default(),
+        limits: accept_limits(configuration),
+    })
+}
+
+/// Opens every door of the road in. All or none: a node that serves half of its doors looks well and is not.
+///
+/// # Errors
+/// When a port is taken or may not be used; the text names it.
+pub async fn open(world: &World, configuration: &Configuration) -> Result<Vec<(Door, Box<dyn Listener>)>> {
+    let listen = &configuration.listen;
+    let mut doors = Vec::new();
+    for (door, addresses) in [
+        (Door::Edge, &listen.smtp),
+        (Door::Submission, &listen.submission),
+        (Door::Submissions, &listen.submissions),
+    ] {
+        for at in addresses {
+            doors.push((door, open_one(world, *at).await?));
+        }
+    }
+    let path = &listen.lmtp_local;
+    let local = world.net.listen_local(path).await.with_context(|| format!("opening {}", path.display()))?;
+    doors.push((Door::Local, local));
+    Ok(doors)
+}
+
+/// Opens one door.
+///
+/// # Errors
+/// When the port is taken or may not be used, with what to do.
+pub async fn open_one(world: &World, at: SocketAddr) -> Result<Box<dyn Listener>> {
+    let hint = match at.port() {
+        1..1024 => " (ports below 1024 need root or the capability CAP_NET_BIND_SERVICE)",
+        _ => "",
+    };
+    world.net.listen(at).await.with_context(|| format!("listening on {at}{hint}"))
+}

@@ -1,0 +1,167 @@
+//! `stormpost serve`: one node, from opening its stores to closing its doors.
+
+use crate::certificates::{CertificateFiles, Certificates};
+use crate::compose::sign_in::{AskPrimary, Reception};
+use crate::compose::stores::Stores;
+use crate::compose::{doors, stores};
+use crate::configuration::Configuration;
+use anyhow::{Context, Result};
+use rules_signin::Answer;
+use std::sync::Arc;
+use stores_mailbox::Applier;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use words_mail::{AccountId, PrimaryId};
+use words_world::{Boxed, World};
+
+/// Serves until SIGTERM or SIGINT, then finishes what is open.
+///
+/// # Errors
+/// When something needed cannot be opened, in words that say what to do.
+pub fn serve(configuration: Configuration) -> Result<()> {
+    // The first provider installed is the one; without this, two in the tree would stop the program later.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    raise_open_files();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let data = &configuration.node.data;
+    std::fs::create_dir_all(data).with_context(|| format!("making the data folder {}", data.display()))?;
+    let lock = stores::lock(data)?;
+    let served = runtime.block_on(node(&configuration));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    drop(lock);
+    served
+}
+
+/// Ten thousand idle senders need ten thousand descriptors; the usual soft limit is 1,024.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if setrlimit(Resource::Nofile, limit).is_err() {
+        tracing::warn!("the limit of open files could not be raised");
+    }
+}
+
+async fn node(configuration: &Configuration) -> Result<()> {
+    let world = crate::world::real(configuration.node.name_server);
+    let (stores, writers, applier) = stores::open(&world, configuration)?;
+    let stop = watch::Sender::new(false);
+    let mut roads = Roads { world, stop: stop.subscribe(), running: JoinSet::new() };
+    let started = roads.start(configuration, &stores, applier).await;
+    if started.is_ok() {
+        tracing::info!(node = %configuration.node.name, "serving");
+        tokio::select! {
+            signal = stop_signal() => tracing::info!(signal, "stopping: what is open is finished"),
+            ended = roads.running.join_next() => {
+                tracing::error!(?ended, "a road ended by itself; stopping, so that a restart brings it back");
+            }
+        }
+    }
+    stop.send_replace(true);
+    while roads.running.join_next().await.is_some() {}
+    drop(stores);
+    tokio::task::spawn_blocking(move || writers.finish()).await.context("closing the logs")?;
+    started
+}
+
+/// The roads of one node, as tasks.
+struct Roads {
+    world: World,
+    stop: watch::Receiver<bool>,
+    running: JoinSet<()>,
+}
+
+impl Roads {
+    async fn start(
+        &mut self,
+        configuration: &Configuration,
+        stores: &Stores,
+        applier: Applier,
+    ) -> Result<()> {
+        let stop = self.stop.clone();
+        self.running.spawn(async move {
+            if let Err(why) = applier.run(stop).await {
+                tracing::error!(%why, "the mailboxes cannot be shown");
+            }
+        });
+        let directory = stores.directory.clone();
+        let stop = self.stop.clone();
+        self.running.spawn(async move { directory.run(stop).await });
+
+        let certificate = self.certificate(configuration)?;
+        let reception = Arc::new(Reception::new(
+            stores.directory.clone(),
+            stores.ledger.clone(),
+            Arc::new(NobodyToAsk),
+            self.world.clock.clone(),
+            configuration.node.name.clone(),
+        ));
+        let accept = doors::accept(&self.world, configuration, stores, certificate, reception, None);
+        for (door, listener) in doors::open(&self.world, configuration).await? {
+            let (accept, stop) = (accept.clone(), self.stop.clone());
+            self.running.spawn(async move { accept.run(door, listener, stop).await });
+        }
+        Ok(())
+    }
+
+    /// The certificate in use, and the task that rereads it.
+    fn certificate(&mut self, configuration: &Configuration) -> Result<doors::Certificate> {
+        let certificates = match &configuration.tls {
+            Some(files) => Certificates::open(CertificateFiles {
+                certificate: files.certificate.clone(),
+                key: files.key.clone(),
+            })?,
+            None => {
+                let names = [configuration.node.name.clone(), "localhost".to_owned()];
+                let (certificates, made) = Certificates::self_signed(&configuration.node.data, &names)?;
+                if made {
+                    tracing::warn!(
+                        "no certificate is configured: one was made and signed by itself. Other mail servers accept \
+                         that, people's mail programs warn; see [tls] in the configuration"
+                    );
+                }
+                certificates
+            }
+        };
+        let (publish, certificate) = watch::channel(Some(certificates.subscribe().borrow().clone()));
+        let mut changes = certificates.subscribe();
+        let mut stop = self.stop.clone();
+        self.running.spawn(async move {
+            let follow = async {
+                while changes.changed().await.is_ok() {
+                    publish.send_replace(Some(changes.borrow_and_update().clone()));
+                }
+            };
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => {}
+                () = certificates.run() => {}
+                () = follow => {}
+            }
+        });
+        Ok(certificate)
+    }
+}
+
+/// Waits for the word to end, and tells which it was.
+async fn stop_signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// Stands in where no primary can be asked about passwords.
+struct NobodyToAsk;
+
+impl AskPrimary for NobodyToAsk {
+    fn ask<'a>(&'a self, _: &'a PrimaryId, _: &'a AccountId, _: &'a str) -> Boxed<'a, Answer> {
+        Box::pin(async { Answer::NoAnswer })
+    }
+}
