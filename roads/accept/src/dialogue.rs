@@ -420,7 +420,8 @@ async fn encrypt(accept: &Accept, stream: Box<dyn Stream>) -> Result<(Box<dyn St
     let handshake = TlsAcceptor::from(config).accept(stream);
     let stream = timeout(accept.parts.limits.handshake_time, handshake).await.map_err(|_| timed_out())??;
     let connection = stream.get_ref().1;
-    let version = connection.protocol_version().and_then(|v| v.as_str().map(str::to_owned));
+    // The library's names with the field's spelling: `TLSv1_3` is written TLSv1.3.
+    let version = connection.protocol_version().and_then(|v| Some(v.as_str()?.replace('_', ".")));
     let suite = connection.negotiated_cipher_suite().and_then(|s| s.suite().as_str());
     let words = format!("{} {}", version.as_deref().unwrap_or("TLS"), suite.unwrap_or("unknown"));
     Ok((Box::new(stream), words))

@@ -122,17 +122,18 @@ impl Accept {
         let mut guests = JoinSet::new();
         let mut stop = shutdown.clone();
         loop {
-            tokio::select! {
+            let connected = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                Some(_) = guests.join_next(), if !guests.is_empty() => {}
-                connected = listener.accept() => match connected {
-                    Ok(connected) => self.welcome(door, connected, &shutdown, &mut guests).await,
-                    Err(error) => {
-                        tracing::warn!(?door, %error, "a connection could not be taken");
-                        sleep(REST).await;
-                    }
-                },
+                Some(_) = guests.join_next(), if !guests.is_empty() => continue,
+                connected = listener.accept() => connected,
+            };
+            match connected {
+                Ok(connected) => self.welcome(door, connected, &shutdown, &mut guests).await,
+                Err(error) => {
+                    tracing::warn!(?door, %error, "a connection could not be taken");
+                    sleep(REST).await;
+                }
             }
         }
         drop(listener);

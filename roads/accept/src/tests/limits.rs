@@ -1,0 +1,156 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn too_many_connections_are_turned_away_with_words() {
+    let house = House::with(|parts| {
+        parts.limits.connections_per_address = 2;
+        parts.limits.connections = 3;
+    });
+    let mut first = house.knock(Door::Edge, "203.0.113.1").await;
+    first.hear().await;
+    let mut second = house.knock(Door::Edge, "203.0.113.1").await;
+    second.hear().await;
+    let mut third = house.knock(Door::Edge, "203.0.113.1").await;
+    assert!(third.hear().await.starts_with("421 4.7.0 too many connections from your address"));
+    assert_eq!(third.hear().await, "");
+    let mut other = house.knock(Door::Edge, "203.0.113.2").await;
+    assert!(other.hear().await.starts_with("220"), "service for others goes on");
+    let mut last = house.knock(Door::Edge, "203.0.113.3").await;
+    assert!(last.hear().await.starts_with("421 4.3.2"));
+    drop(first);
+    tokio::time::sleep(SECOND).await;
+    let mut again = house.knock(Door::Edge, "203.0.113.1").await;
+    assert!(again.hear().await.starts_with("220"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_or_drips_is_sent_away() {
+    let house = House::new();
+    let began = tokio::time::Instant::now();
+    let mut silent = house.greet(Door::Edge).await;
+    assert!(silent.hear().await.starts_with("421 4.4.2"));
+    assert_eq!(silent.hear().await, "");
+    assert!(began.elapsed() < 310 * SECOND);
+
+    let mut dripping = house.greet(Door::Edge).await;
+    let began = tokio::time::Instant::now();
+    for _ in 0..100 {
+        if dripping.stream.write_all(b"N").await.is_err() {
+            break;
+        }
+        tokio::time::sleep(10 * SECOND).await;
+    }
+    assert!(dripping.hear().await.starts_with("421 4.4.2"));
+    assert!(began.elapsed() < 1_100 * SECOND);
+
+    let mut slow = house.greet(Door::Edge).await;
+    slow.begin("x@s.example", &["anna@example.org"]).await;
+    let began = tokio::time::Instant::now();
+    while slow.stream.write_all(b"x\r\n").await.is_ok() && began.elapsed() < 5_000 * SECOND {
+        tokio::time::sleep(100 * SECOND).await;
+    }
+    assert!(began.elapsed() < 3_800 * SECOND, "a message has an hour");
+    assert!(slow.hear().await.starts_with("421 4.4.2"));
+    assert!(house.stored().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_holds_up_nobody_else() {
+    let house = House::new();
+    let mut deaf = house.greet(Door::Edge).await;
+    let flood = tokio::spawn(async move {
+        for _ in 0..100_000 {
+            if deaf.stream.write_all(b"HELP\r\n").await.is_err() {
+                return true;
+            }
+        }
+        false
+    });
+    let mut other = house.greet(Door::Edge).await;
+    trace(&other.send("x@s.example", &["anna@example.org"], "A: b\r\n\r\nx\r\n").await);
+    assert!(flood.await.unwrap(), "the peer that does not read is cut off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_sends_so_many_messages_in_a_minute() {
+    let house = House::with(|parts| parts.limits.messages_per_minute = 2);
+    let mut client = house.greet(Door::Edge).await;
+    for n in 0..2 {
+        trace(&client.send("x@s.example", &["anna@example.org"], &format!("A: {n}\r\n\r\nx\r\n")).await);
+    }
+    assert!(client.ask("MAIL FROM:<x@s.example>\r\n").await.starts_with("450 4.7.1"));
+    tokio::time::sleep(61 * SECOND).await;
+    assert!(client.ask("MAIL FROM:<x@s.example>\r\n").await.starts_with("250"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_for_bodies_has_an_end_and_comes_back() {
+    let house = House::with(|parts| parts.limits.body_memory = 100_000);
+    let mut hog = house.greet(Door::Edge).await;
+    hog.begin("x@s.example", &["anna@example.org"]).await;
+    hog.say(&format!("A: b\r\n\r\n{}\r\n", "x".repeat(90_000))).await;
+    tokio::time::sleep(SECOND).await;
+    let mut other = house.greet(Door::Edge).await;
+    let big = format!("A: b\r\n\r\n{}\r\n", "y".repeat(20_000));
+    assert!(other.send("x@s.example", &["anna@example.org"], &big).await.starts_with("452 4.3.1"));
+    trace(&other.send("x@s.example", &["anna@example.org"], "A: b\r\n\r\nsmall\r\n").await);
+    trace(&hog.ask(".\r\n").await);
+    trace(&other.send("x@s.example", &["anna@example.org"], &big).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_coming_in_at_once_are_bounded() {
+    let house = House::with(|parts| parts.limits.receiving = 1);
+    let mut first = house.greet(Door::Edge).await;
+    first.begin("x@s.example", &["anna@example.org"]).await;
+    let mut second = house.greet(Door::Edge).await;
+    second.ask("MAIL FROM:<x@s.example>\r\n").await;
+    second.ask("RCPT TO:<anna@example.org>\r\n").await;
+    assert!(second.ask("DATA\r\n").await.starts_with("452 4.3.2"));
+    trace(&first.ask("A: b\r\n\r\nx\r\n.\r\n").await);
+    trace(&second.send("x@s.example", &["anna@example.org"], "A: b\r\n\r\ny\r\n").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_without_end_is_refused() {
+    let house = House::with(|parts| parts.limits.header_octets = 10_000);
+    let mut client = house.greet(Door::Edge).await;
+    let line = "X-Padding: xxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n";
+    let reply = client.send("x@s.example", &["anna@example.org"], &line.repeat(1_000)).await;
+    assert!(reply.starts_with("552 5.3.4"), "{reply}");
+    trace(&client.send("x@s.example", &["anna@example.org"], "no header, no end\r\n").await);
+    trace(&client.send("x@s.example", &["anna@example.org"], "").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_what_is_idle_and_waits_for_what_is_open() {
+    let mut house = House::new();
+    let mut idle = house.greet(Door::Edge).await;
+    let mut busy = house.greet(Door::Edge).await;
+    busy.begin("x@s.example", &["anna@example.org"]).await;
+    house.stop.send_replace(true);
+    assert!(idle.hear().await.starts_with("421 4.3.2"));
+    assert_eq!(idle.hear().await, "");
+    trace(&busy.ask("A: b\r\n\r\nx\r\n.\r\n").await);
+    assert!(busy.hear().await.starts_with("421 4.3.2"));
+    for _ in 0..4 {
+        house.tasks.join_next().await.unwrap().unwrap();
+    }
+    assert_eq!(house.stored().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelined_garbage_gets_answers_and_then_the_door() {
+    let house = House::new();
+    let mut client = house.greet(Door::Edge).await;
+    client.say(&"\u{1}\u{2}garbage\r\n".repeat(100)).await;
+    let mut replies = Vec::new();
+    loop {
+        match client.hear().await {
+            reply if reply.is_empty() => break,
+            reply => replies.push(reply[..3].to_owned()),
+        }
+    }
+    assert_eq!(replies.len(), 22);
+    assert_eq!(replies.last().map(String::as_str), Some("421"));
+}
