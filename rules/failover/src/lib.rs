@@ -19,5 +19,5 @@ mod track;
 
 pub use doc::page;
 pub use evidence::{Reading, Window};
-pub use table::{Condition, Row, TABLE, orders, row, switches};
+pub use table::{Condition, Row, TABLE, kinds, orders, row, switches};
 pub use track::{Answer, Decision, Now, Settings, Track};

@@ -284,6 +284,13 @@ pub fn switches(plane: Plane, state: State) -> Option<&'static [OrderKind]> {
     }
 }
 
+/// Every kind that a plane ever switches.
+pub fn kinds(plane: Plane) -> Vec<OrderKind> {
+    let states = [Ready, Suspect, Active, Returning];
+    let all = states.into_iter().filter_map(|state| switches(plane, state)).flatten();
+    OrderKind::ALL.into_iter().filter(|kind| all.clone().any(|other| other == kind)).collect()
+}
+
 /// What an order has to switch on and off, so that a plane with `in_force` on is in `to`.
 pub fn orders(plane: Plane, to: State, in_force: &[OrderKind]) -> (Vec<OrderKind>, Vec<OrderKind>) {
     let Some(wanted) = switches(plane, to) else { return (Vec::new(), Vec::new()) };

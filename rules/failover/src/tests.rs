@@ -194,6 +194,7 @@ fn no_switch_has_two_hands_on_it_and_ready_switches_everything_off() {
             .filter(|p| STATES.iter().any(|s| switches(*p, *s).is_some_and(|k| k.contains(&kind))))
             .collect();
         assert!(planes.len() <= 1, "{kind:?} is switched by {planes:?}");
+        assert_eq!(Plane::ALL.into_iter().filter(|p| kinds(*p).contains(&kind)).collect::<BTreeSet<_>>(), planes);
     }
     for plane in Plane::ALL {
         assert_eq!(switches(plane, State::Ready), Some(&[][..]), "{plane}");

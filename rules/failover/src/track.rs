@@ -245,6 +245,13 @@ impl Track {
         self.credit = passed.min(settings.dwell);
     }
 
+    /// At a restart: the state and the switches, as the ledger derived them from all orders. What else an order said
+    /// comes by [`Track::resume`], as far back as orders are read.
+    pub fn begin(&mut self, state: State, in_force: Vec<OrderKind>) {
+        self.state = state;
+        self.in_force = in_force;
+    }
+
     /// Does what a durable order says, at steady time `now`. `by_watch`: nobody asked for it.
     pub fn obey(&mut self, order: &Order, by_watch: bool, now: Duration) {
         for kind in &order.on {
