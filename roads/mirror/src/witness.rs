@@ -264,6 +264,9 @@ fn unseen(report: &mut Report, last: Option<&Outcome>) -> Ended {
         (Some(Outcome::Unknown), _) => Ended::Exception {
             why: "the connection broke after the final dot, and it is not there".to_owned(),
         },
+        (Some(Outcome::Deferred { reply }), _) => {
+            Ended::Exception { why: format!("still waiting; last heard: {}", words(reply)) }
+        }
         (None, _) => {
             report.lost += 1;
             Ended::Exception { why: "acknowledged, and neither settled nor found".to_owned() }

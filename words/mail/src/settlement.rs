@@ -106,6 +106,11 @@ pub enum Outcome {
         /// Who and why.
         reason: String,
     },
+    /// The destination answered the final dot with "later": this attempt left nothing there (not final).
+    Deferred {
+        /// Its words.
+        reply: Reply,
+    },
     /// The connection broke after the final dot: it may or may not be there (not final).
     Unknown,
 }
@@ -113,6 +118,6 @@ pub enum Outcome {
 impl Outcome {
     /// Whether this recipient needs no more work by delivery.
     pub fn is_final(&self) -> bool {
-        !matches!(self, Outcome::Unknown)
+        !matches!(self, Outcome::Deferred { .. } | Outcome::Unknown)
     }
 }
