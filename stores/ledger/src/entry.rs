@@ -95,6 +95,8 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "result")]
 pub enum NoticeResult {
+    /// It is about to be sent. When nothing else is said about it, nobody knows whether it was.
+    Begun,
     /// The way took it.
     Sent,
     /// It did not, and will be tried again or not.

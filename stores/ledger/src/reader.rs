@@ -65,6 +65,11 @@ impl LedgerReader {
         self.scan_kinds(from, &[kind::ORDER, kind::REQUEST])
     }
 
+    /// Orders, requests and notices only: what is to be told, and what was told.
+    pub fn scan_notices(&self, from: Option<Position>) -> LedgerScan {
+        self.scan_kinds(from, &[kind::ORDER, kind::REQUEST, kind::NOTICE])
+    }
+
     /// Settlements and what people did to the queue only: what delivery reads at its start.
     pub fn scan_settlements(&self, from: Option<Position>) -> LedgerScan {
         self.scan_kinds(from, &[kind::SETTLEMENT, kind::QUEUE_ACT])
