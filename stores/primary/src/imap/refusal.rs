@@ -21,6 +21,12 @@ pub(super) fn refusal(status: Status, code: Option<&Code>, text: &str) -> StoreE
         Some(Code::OverQuota) => StoreError::OverQuota(why),
         Some(Code::NonExistent | Code::TryCreate) => StoreError::NoFolder(why),
         Some(Code::AlreadyExists) => StoreError::Exists(why),
+        // Dovecot says it in words only when asked to SELECT.
+        None if status == Status::No
+            && ["doesn't exist", "does not exist"].iter().any(|w| text.contains(w)) =>
+        {
+            StoreError::NoFolder(why)
+        }
         // Exchange says it in words only.
         _ if text.to_ascii_lowercase().contains("throttled") => {
             StoreError::Throttled { why, after: back_off(text) }

@@ -450,6 +450,11 @@ async fn refusals_are_told_apart() {
     ] {
         assert_eq!(open(&answer(text)).await.unwrap_err(), expected);
     }
+    for text in ["NO Mailbox doesn't exist: Nope (0.001 + 0.000 secs).", "NO [NONEXISTENT] gone"] {
+        let dialogue = signed_in("", &format!("C: SELECT \"Nope\"\nS: $ {text}"));
+        let error = store(&dialogue).await.select("Nope", false).await.unwrap_err();
+        assert_eq!(error, StoreError::NoFolder(text.into()));
+    }
     let dialogue = Dialogue::new("S: * BYE too busy");
     assert_eq!(open(&dialogue).await.unwrap_err(), StoreError::Bye("too busy".into()));
 }
