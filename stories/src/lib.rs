@@ -17,6 +17,7 @@ pub mod names;
 pub mod ports;
 pub mod primary;
 pub mod stormpost;
+pub mod tls;
 pub mod tools;
 pub mod tree;
 

@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::load::{Outcome, STORY_HEADER, Sent};
+use crate::tls::{self, Stream};
 
 /// One message as the mailbox shows it.
 #[derive(Debug, Clone)]
@@ -87,6 +88,14 @@ impl Maildrop {
     ) -> Result<Maildrop, String> {
         let mut talk = ImapTalk::connect(host, port)?;
         talk.sign_in(user, password)?;
+        Self::read_all(talk, section)
+    }
+
+    /// Reads everything that the signed-in account has.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn read_all(mut talk: ImapTalk, section: &str) -> Result<Maildrop, String> {
         let mut drop = Maildrop::default();
         for folder in talk.folders()? {
             let (uidvalidity, uidnext) = talk.examine(&folder)?;
@@ -231,7 +240,7 @@ pub struct Answer {
 
 /// A very small IMAP client.
 pub struct ImapTalk {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Box<dyn Stream>>,
     tag: u32,
 }
 
@@ -241,9 +250,18 @@ impl ImapTalk {
     /// # Errors
     /// What went wrong, in words.
     pub fn connect(host: &str, port: u16) -> Result<ImapTalk, String> {
-        let stream = TcpStream::connect((host, port)).map_err(|e| format!("connect {host}:{port}: {e}"))?;
-        let _ = stream.set_nodelay(true);
-        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| e.to_string())?;
+        ImapTalk::over(Box::new(open(host, port)?))
+    }
+
+    /// As [`ImapTalk::connect`], with TLS from the first byte.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn connect_tls(host: &str, port: u16) -> Result<ImapTalk, String> {
+        ImapTalk::over(tls::begin(open(host, port)?)?)
+    }
+
+    fn over(stream: Box<dyn Stream>) -> Result<ImapTalk, String> {
         let mut talk = ImapTalk { reader: BufReader::new(stream), tag: 0 };
         let greeting = talk.answer()?;
         if greeting.text.starts_with("* OK") {
@@ -370,6 +388,13 @@ impl ImapTalk {
             answer.literals.push(body);
         }
     }
+}
+
+fn open(host: &str, port: u16) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect((host, port)).map_err(|e| format!("connect {host}:{port}: {e}"))?;
+    let _ = stream.set_nodelay(true);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| e.to_string())?;
+    Ok(stream)
 }
 
 /// A quoted string of IMAP.

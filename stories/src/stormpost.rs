@@ -8,8 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::lab::wait_for;
+use crate::maildrop::ImapTalk;
 use crate::primary::{PASSWORD, READER, WRITER, greets};
-use crate::tools::{Said, run};
+use crate::tools::{Said, run, run_with};
 use crate::{Lab, Maildrop, Primary, Tree, ports};
 
 /// How deliveries reach a primary.
@@ -191,7 +192,8 @@ impl Stormpost {
             setup: setup.clone(),
             tree: None,
         };
-        stormpost.write(&lab.room(name));
+        stormpost.write(&stormpost.dir);
+        stormpost.enrol();
         stormpost
     }
 
@@ -236,8 +238,18 @@ impl Stormpost {
         }
         text.push_str(&setup.limits);
         fs::write(&self.configuration, text).unwrap();
-        for company in &setup.companies {
+    }
+
+    /// Makes the signing keys, and gives everybody the password of his own sign-in at the primary.
+    fn enrol(&self) {
+        for company in &self.setup.companies {
             self.tell(&["dkim", &company.domain]).must("stormpost dkim");
+            for person in &company.people {
+                let address = format!("{person}@{}", company.domain);
+                let mut command = Command::new(program());
+                command.args(["account", "password", &address, "--config"]).arg(&self.configuration);
+                run_with(&mut command, &format!("{PASSWORD}-{person}\n")).must("stormpost account password");
+            }
         }
     }
 
@@ -334,9 +346,17 @@ impl Stormpost {
         serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{arguments:?} --json: {e}\n{}", said.out))
     }
 
-    /// How many messages are accepted and not yet settled, as the queue's list tells.
+    /// How many messages still go somewhere, as the queue's list tells: not those set aside for a person.
     pub fn queued(&self) -> usize {
-        self.ask(&["queue", "list"]).as_array().map_or(0, Vec::len)
+        let aside = ["parked", "refused", "expired"];
+        let list = self.ask(&["queue", "list"]);
+        let states = list.as_array().into_iter().flatten().filter_map(|one| one["state"].as_str());
+        states.filter(|state| !aside.contains(state)).count()
+    }
+
+    /// How many messages of the queue are in this state.
+    pub fn queued_as(&self, state: &str) -> usize {
+        self.ask(&["queue", "list", "--state", state]).as_array().map_or(0, Vec::len)
     }
 
     /// The state of one plane of a primary, as `status` tells it.
@@ -354,14 +374,18 @@ impl Stormpost {
     /// # Errors
     /// What went wrong, in words.
     pub fn maildrop(&self, address: &str) -> Result<Maildrop, String> {
+        Maildrop::read_all(self.imap_as(address)?, "BODY.PEEK[HEADER]")
+    }
+
+    /// Signs in at Stormpost's own front with a person's own password.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn imap_as(&self, address: &str) -> Result<ImapTalk, String> {
         let person = address.split('@').next().unwrap_or(address);
-        Maildrop::try_look(
-            "127.0.0.1",
-            self.imap,
-            address,
-            &format!("{PASSWORD}-{person}"),
-            "BODY.PEEK[HEADER]",
-        )
+        let mut talk = ImapTalk::connect_tls("127.0.0.1", self.imaps)?;
+        talk.sign_in(address, &format!("{PASSWORD}-{person}"))?;
+        Ok(talk)
     }
 
     /// All companies' mailboxes as Stormpost shows them, by address.

@@ -1,8 +1,9 @@
 //! The clients that people really use, run as programs.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::Lab;
 use crate::lab::program;
@@ -44,6 +45,17 @@ impl Said {
 pub fn run(command: &mut Command) -> Said {
     let output = command.output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
     Said::from(&output)
+}
+
+/// Runs a command to its end with this on its standard input.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn run_with(command: &mut Command, input: &str) -> Said {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    Said::from(&child.wait_with_output().unwrap())
 }
 
 /// swaks against a loopback port, with further arguments.

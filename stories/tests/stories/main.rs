@@ -1,4 +1,13 @@
 //! The stories: the product against real servers and real clients. One binary, one module a story.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod crash;
+mod disk;
+mod final_dot;
+mod half;
+mod hostile;
+mod loops;
+mod main_job;
+mod peace;
+mod scene;
 mod the_lab;

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use stories::lab::wait_for;
-use stories::maildrop::ImapTalk;
 use stories::tools::{Mbsync, curl, swaks};
 use stories::{Load, PrimaryOptions};
 
@@ -135,8 +134,7 @@ fn people_work(scene: &Scene) -> (String, usize) {
     wait_for("the answer to leave", Duration::from_secs(10), || {
         scene.world.for_recipient("friend@outside.test").len() == 1
     });
-    let mut talk = ImapTalk::connect("127.0.0.1", scene.stormpost.imap).unwrap();
-    talk.sign_in("ben@company.test", "pw-ben").unwrap();
+    let mut talk = scene.stormpost.imap_as("ben@company.test").unwrap();
     let draft =
         b"From: <ben@company.test>\r\nSubject: not finished\r\nMessage-ID: <draft-1@company.test>\r\n\
                   X-Story-Id: draft-1\r\n\r\nto be continued\r\n";
