@@ -3,6 +3,8 @@
 use crate::BodyDigests;
 use rules_policy::DmarcAsks;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use words_mail::{Grade, Sender};
 use words_world::Boxed;
 
@@ -58,6 +60,30 @@ pub trait Authentication: Send + Sync {
     fn judge<'a>(&'a self, asked: Asked<'a>) -> Boxed<'a, Findings>;
 }
 
+/// How long the name servers are waited for. While they are dead every message would else wait its full time.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    silences: AtomicU32,
+}
+
+/// After so many silences in a row the wait is short, until one answer comes in time.
+const SILENCES: u32 = 10;
+const SHORT: Duration = Duration::from_millis(500);
+
+impl Patience {
+    pub(crate) fn time(&self, usual: Duration) -> Duration {
+        if self.silences.load(Ordering::Relaxed) < SILENCES { usual } else { usual.min(SHORT) }
+    }
+
+    pub(crate) fn learn(&self, answered: bool) {
+        if answered {
+            self.silences.store(0, Ordering::Relaxed);
+        } else if self.silences.fetch_add(1, Ordering::Relaxed) + 1 == SILENCES {
+            tracing::warn!("the name servers do not answer; senders are hardly waited for until they do");
+        }
+    }
+}
+
 /// Makes a results text safe to stand in a header: no line break but a fold, no control byte, nothing that is not ASCII.
 pub(crate) fn clean_results(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
@@ -74,6 +100,19 @@ pub(crate) fn clean_results(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dead_name_servers_are_not_waited_for_again_and_again() {
+        let patience = Patience::default();
+        let usual = Duration::from_secs(5);
+        for _ in 0..SILENCES {
+            assert_eq!(patience.time(usual), usual);
+            patience.learn(false);
+        }
+        assert_eq!(patience.time(usual), SHORT);
+        patience.learn(true);
+        assert_eq!(patience.time(usual), usual);
+    }
 
     #[test]
     fn results_cannot_break_out_of_their_field() {

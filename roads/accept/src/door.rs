@@ -1,7 +1,7 @@
 //! The doors: who is let in, and for how long the house stays open.
 
 use crate::AcceptLimits;
-use crate::authentication::Authentication;
+use crate::authentication::{Authentication, Patience};
 use crate::call_out::{CallOut, CallOuts};
 use crate::counts::{Counts, count};
 use crate::dialogue::Dialogue;
@@ -83,7 +83,13 @@ pub struct Accept {
     pub(crate) receiving: Arc<Semaphore>,
     pub(crate) returned: Returned,
     pub(crate) counts: Counts,
-    guests: Arc<Guests>,
+    pub(crate) patience: Patience,
+    /// Who stands at the edge; a crowd there keeps nobody from sending.
+    edge: Arc<Guests>,
+    /// Who stands at the doors for people.
+    people: Arc<Guests>,
+    /// Who stands at the door on this machine.
+    local: Arc<Guests>,
 }
 
 /// After a failed `accept` (too many open files, for one) the door rests for so long, so that it does not spin.
@@ -100,7 +106,10 @@ impl Accept {
             receiving: Arc::new(Semaphore::new(limits.receiving.min(Semaphore::MAX_PERMITS))),
             returned: Returned::new(),
             counts: Counts::default(),
-            guests: Arc::default(),
+            patience: Patience::default(),
+            edge: Arc::default(),
+            people: Arc::default(),
+            local: Arc::default(),
             parts,
         })
     }
@@ -151,8 +160,15 @@ impl Accept {
         shutdown: &watch::Receiver<bool>,
         guests: &mut JoinSet<()>,
     ) {
-        let ip = (door != Door::Local).then(|| connected.peer.ip());
-        match self.guests.enter(ip, &self.parts.limits) {
+        let limits = &self.parts.limits;
+        let (place, ip, max) = match door {
+            Door::Edge => (&self.edge, Some(connected.peer.ip()), limits.connections),
+            Door::Submission | Door::Submissions => {
+                (&self.people, Some(connected.peer.ip()), limits.people_connections)
+            }
+            Door::Local => (&self.local, None, limits.local_connections),
+        };
+        match place.enter(ip, max, limits) {
             Ok(guest) => {
                 count(&self.counts.connections);
                 let (accept, shutdown) = (self.clone(), shutdown.clone());

@@ -53,10 +53,11 @@ impl Guests {
     pub(crate) fn enter(
         self: &Arc<Guests>,
         ip: Option<IpAddr>,
+        max: usize,
         limits: &AcceptLimits,
     ) -> Result<Guest, Full> {
         let mut state = self.lock();
-        if state.connections >= limits.connections {
+        if state.connections >= max {
             return Err(Full::All);
         }
         let address = ip.map(network);
@@ -137,31 +138,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_address_cannot_take_every_place() {
         let guests = Arc::new(Guests::default());
-        let limits = AcceptLimits { connections: 3, connections_per_address: 2, ..AcceptLimits::default() };
-        let first = guests.enter(ip("192.0.2.1"), &limits).unwrap();
-        let _second = guests.enter(ip("::ffff:192.0.2.1"), &limits).unwrap();
-        assert_eq!(guests.enter(ip("192.0.2.1"), &limits).unwrap_err(), Full::Address);
-        let _other = guests.enter(ip("192.0.2.2"), &limits).unwrap();
-        assert_eq!(guests.enter(ip("192.0.2.3"), &limits).unwrap_err(), Full::All);
+        let limits = AcceptLimits { connections_per_address: 2, ..AcceptLimits::default() };
+        let first = guests.enter(ip("192.0.2.1"), 3, &limits).unwrap();
+        let _second = guests.enter(ip("::ffff:192.0.2.1"), 3, &limits).unwrap();
+        assert_eq!(guests.enter(ip("192.0.2.1"), 3, &limits).unwrap_err(), Full::Address);
+        let _other = guests.enter(ip("192.0.2.2"), 3, &limits).unwrap();
+        assert_eq!(guests.enter(ip("192.0.2.3"), 3, &limits).unwrap_err(), Full::All);
         drop(first);
-        let _again = guests.enter(ip("192.0.2.1"), &limits).unwrap();
+        let _again = guests.enter(ip("192.0.2.1"), 3, &limits).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_site_of_ipv6_is_one_address() {
         let guests = Arc::new(Guests::default());
         let limits = AcceptLimits { connections_per_address: 1, ..AcceptLimits::default() };
-        let _one = guests.enter(ip("2001:db8:1:2::1"), &limits).unwrap();
-        assert_eq!(guests.enter(ip("2001:db8:1:2:ffff::9"), &limits).unwrap_err(), Full::Address);
-        guests.enter(ip("2001:db8:1:3::1"), &limits).unwrap();
+        let _one = guests.enter(ip("2001:db8:1:2::1"), 3, &limits).unwrap();
+        assert_eq!(guests.enter(ip("2001:db8:1:2:ffff::9"), 3, &limits).unwrap_err(), Full::Address);
+        guests.enter(ip("2001:db8:1:3::1"), 3, &limits).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn messages_are_counted_by_the_minute_over_all_connections() {
         let guests = Arc::new(Guests::default());
         let limits = AcceptLimits { messages_per_minute: 2, ..AcceptLimits::default() };
-        let one = guests.enter(ip("192.0.2.1"), &limits).unwrap();
-        let two = guests.enter(ip("192.0.2.1"), &limits).unwrap();
+        let one = guests.enter(ip("192.0.2.1"), 3, &limits).unwrap();
+        let two = guests.enter(ip("192.0.2.1"), 3, &limits).unwrap();
         assert!(one.may_send(&limits) && two.may_send(&limits) && !one.may_send(&limits));
         tokio::time::advance(MINUTE).await;
         assert!(two.may_send(&limits));

@@ -7,8 +7,12 @@ use words_smtp::SessionLimits;
 /// with words; a message is never lost by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptLimits {
-    /// Connections at once through all doors. Default 12,000.
+    /// Connections at once at the edge. Default 12,000.
     pub connections: usize,
+    /// Connections at once at the doors for people. Default 4,000.
+    pub people_connections: usize,
+    /// Connections at once at the door on this machine. Default 256.
+    pub local_connections: usize,
     /// Connections at once from one address (IPv6: one /64); doors on this machine are not counted. Default 200.
     pub connections_per_address: u32,
     /// Messages in a minute from one address. Default 6,000.
@@ -50,6 +54,8 @@ impl Default for AcceptLimits {
     fn default() -> AcceptLimits {
         AcceptLimits {
             connections: 12_000,
+            people_connections: 4_000,
+            local_connections: 256,
             connections_per_address: 200,
             messages_per_minute: 6_000,
             receiving: 2_000,

@@ -8,6 +8,7 @@ use crate::header::HeaderFacts;
 use crate::incoming::{Arrived, Incoming, refusal};
 use crate::prefix::prefix;
 use rules_policy::{Author, Facts, Judgement, judge};
+use std::collections::HashSet;
 use stores_journal::{NewMessage, Receipt};
 use tokio::time::timeout;
 use words_mail::{
@@ -39,9 +40,13 @@ pub(crate) async fn store(dialogue: &mut Dialogue, incoming: Incoming) -> Result
 fn take_envelope(dialogue: &mut Dialogue) -> Option<Envelope> {
     let protocol = dialogue.session.protocol();
     let transaction = dialogue.session.take_transaction()?;
+    // Named twice, delivered once.
+    let mut named = HashSet::new();
+    let mut recipients = transaction.recipients;
+    recipients.retain(|r| named.insert(r.address.clone()));
     Some(Envelope {
         sender: transaction.mail.sender,
-        recipients: transaction.recipients,
+        recipients,
         eight_bit: transaction.mail.eight_bit,
         utf8: transaction.mail.utf8,
         ret: transaction.mail.ret,
@@ -75,8 +80,9 @@ async fn try_store(
                 header: &header,
                 digests,
             };
-            let limit = accept.parts.limits.authentication_time;
+            let limit = accept.patience.time(accept.parts.limits.authentication_time);
             let found = timeout(limit, authentication.judge(asked)).await;
+            accept.patience.learn(found.is_ok());
             Some(found.unwrap_or_else(|_| Findings::out_of_time()))
         }
         _ => None,

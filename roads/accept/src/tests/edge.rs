@@ -83,6 +83,23 @@ async fn a_message_belongs_to_one_organisation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_recipient_named_twice_is_one_recipient() {
+    let house = House::new();
+    let twice = ["anna@example.org", "Anna@Example.org", "berta@example.org"];
+    let mut client = house.greet(Door::Edge).await;
+    trace(&client.send("x@s.example", &twice, MESSAGE).await);
+    let mut own = house.greet(Door::Local).await;
+    own.begin("x@s.example", &twice).await;
+    own.say("A: b\r\n\r\nx\r\n.\r\n").await;
+    for _ in 0..3 {
+        trace(&own.hear().await);
+    }
+    for (accepted, _) in house.stored() {
+        assert_eq!(accepted.envelope.recipients.len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn pipelined_transactions_are_taken_in_order() {
     let house = House::new();
     let mut client = house.greet(Door::Edge).await;

@@ -17,6 +17,10 @@ async fn too_many_connections_are_turned_away_with_words() {
     assert!(other.hear().await.starts_with("220"), "service for others goes on");
     let mut last = house.knock(Door::Edge, "203.0.113.3").await;
     assert!(last.hear().await.starts_with("421 4.3.2"));
+    for door in [Door::Submission, Door::Local] {
+        let mut inside = house.knock(door, "203.0.113.1").await;
+        assert!(inside.hear().await.starts_with("220"), "a crowd at the edge keeps nobody from sending");
+    }
     drop(first);
     tokio::time::sleep(SECOND).await;
     let mut again = house.knock(Door::Edge, "203.0.113.1").await;
