@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::time::Duration;
 use stores_log::{BodyReader, Damage, KeyRing, LogKind, Position, ReadError, Reader, Record, Scan};
-use words_mail::TraceId;
+use words_mail::{Time, TraceId};
 use words_world::World;
 
 /// How far a message's time and its segment's may differ when it is looked for.
@@ -98,6 +98,18 @@ impl JournalReader {
             }
         }
         Ok(None)
+    }
+
+    /// A position before every message accepted at `from` or later.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn position_at(&self, from: Time) -> Result<Position, ReadError> {
+        let times = self.reader.segment_times()?;
+        let wanted = from.before(CLOCK_SLACK);
+        let first_inside = times.iter().position(|(_, created)| *created >= wanted).unwrap_or(times.len());
+        let number = times.get(first_inside.saturating_sub(1)).map_or(0, |(number, _)| *number);
+        Ok(Position { segment: number, offset: 0 })
     }
 
     /// The log underneath.
