@@ -168,8 +168,16 @@ mod tests {
     fn flags(how: How, names: &[&str], folder: FolderId, uid: u32) -> Change {
         let flags = names.iter().copied().collect();
         let uids = UidRanges::span(uid, uid);
-        let event =
-            Event::FlagsChanged { account: anna(), folder, uids, how, flags, modseq: 9, by: By::Person };
+        let event = Event::FlagsChanged {
+            account: anna(),
+            folder,
+            uids,
+            how,
+            flags,
+            unchanged_since: None,
+            modseq: 9,
+            by: By::Person,
+        };
         change(event, &[uid])
     }
 

@@ -116,7 +116,7 @@ pub struct Report {
     pub reach: Reach,
     /// Acknowledged, per recipient.
     pub accepted: u64,
-    /// Ended in an outcome of delivery.
+    /// Ended: by an outcome of delivery, or found there.
     pub settled: u64,
     /// Found in the primary.
     pub seen: u64,
@@ -200,7 +200,7 @@ pub fn reconcile(case: &Case, promises: &[Promise], sightings: Option<&[Sighting
 /// `expected` is in how many recipients one account stands in one transaction (its aliases): a primary may deliver to each.
 fn judge(report: &mut Report, promise: &Promise, folders: &[&str], expected: usize) {
     report.accepted += 1;
-    if promise.last.as_ref().is_some_and(Outcome::is_final) {
+    if !folders.is_empty() || promise.last.as_ref().is_some_and(Outcome::is_final) {
         report.settled += 1;
     }
     let ended = match folders.first() {

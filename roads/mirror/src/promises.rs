@@ -1,0 +1,128 @@
+//! What we promised: read from the journal and the ledger, nothing else.
+
+use crate::witness::{Promise, Sighting};
+use std::collections::HashMap;
+use stores_directory::{Resolved, Snapshot};
+use stores_journal::{Accepted, JournalReader, ReadError};
+use stores_ledger::{LedgerReader, Settlement};
+use stores_primary::store::{MailStore, StoreError, Summary};
+use words_mail::{AccountId, Address, Destination, Outcome, PrimaryId, Source, Time, TraceId};
+
+/// The header whose value is compared.
+const STAMP: &str = "Stormpost-Trace";
+
+/// Messages of one primary accepted from `from` until `until`, each for each of its accounts there.
+///
+/// # Errors
+/// When journal or ledger cannot be read.
+pub(crate) fn promises(
+    journal: &JournalReader,
+    ledger: &LedgerReader,
+    directory: &Snapshot,
+    primary: &PrimaryId,
+    (from, until): (Time, Time),
+) -> Result<Vec<Promise>, ReadError> {
+    let mut last: HashMap<(TraceId, Address), Outcome> = HashMap::new();
+    for Settlement { trace, recipient, destination, outcome, .. } in
+        ledger.settlements(Some(ledger.position_at(from)?))
+    {
+        if destination == Destination::Primary(primary.clone()) {
+            last.insert((trace, recipient), outcome);
+        }
+    }
+    let mut promises = Vec::new();
+    for entry in journal.scan(Some(journal.position_at(from)?)) {
+        let accepted = entry?.accepted;
+        if accepted.at < from || accepted.at > until {
+            continue;
+        }
+        of_one(&accepted, directory, primary, &last, &mut promises);
+    }
+    Ok(promises)
+}
+
+fn of_one(
+    accepted: &Accepted,
+    directory: &Snapshot,
+    primary: &PrimaryId,
+    last: &HashMap<(TraceId, Address), Outcome>,
+    promises: &mut Vec<Promise>,
+) {
+    let Some(stamp) = stamp(&accepted.prefix) else { return };
+    let sender = &accepted.envelope.sender;
+    let mut promise = |to: &Address, account: AccountId, last: Option<Outcome>| {
+        promises.push(Promise {
+            stamp: stamp.clone(),
+            at: accepted.at,
+            from: sender.to_string(),
+            to: to.clone(),
+            account,
+            last,
+        });
+    };
+    for recipient in &accepted.envelope.recipients {
+        if let Resolved::Account { account, primary: Some(behind), .. } =
+            directory.resolve(&recipient.address)
+            && behind == *primary
+        {
+            let last = last.get(&(accepted.trace, recipient.address.clone())).cloned();
+            promise(&recipient.address, account, last);
+        }
+    }
+    // What a person sent is to stand in the Sent folder there.
+    if accepted.envelope.source == Source::Submission
+        && let Some(account) = &accepted.envelope.peer.account
+        && directory.primary_of(account) == Some(primary)
+        && let Ok(own) = Address::parse(account.as_str())
+    {
+        promise(&own, account.clone(), None);
+    }
+}
+
+/// The value of the trace header among the lines that we put on top.
+fn stamp(prefix: &str) -> Option<String> {
+    prefix.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case(STAMP).then(|| value.trim().to_owned())
+    })
+}
+
+/// Every message with a stamp in one account at the primary.
+///
+/// # Errors
+/// When the primary does not tell.
+pub(crate) async fn sightings(
+    store: &mut dyn MailStore,
+    account: &AccountId,
+    found: &mut Vec<Sighting>,
+) -> Result<(), StoreError> {
+    for folder in store.folders().await? {
+        if !folder.selectable {
+            continue;
+        }
+        match store.select(&folder.name, true).await {
+            Ok(_) => {}
+            Err(StoreError::NoFolder(_)) => continue,
+            Err(error) => return Err(error),
+        }
+        let mut each = |summary: Summary| {
+            if let Some(stamp) = summary.field(STAMP) {
+                found.push(Sighting { account: account.clone(), folder: folder.name.clone(), stamp });
+            }
+        };
+        store.headers_above(0, &[STAMP], &mut each).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stamp_is_read_from_our_own_lines() {
+        let prefix = "Received: from x\r\n\tby y\r\nStormpost-Trace: ABC.0123\r\n";
+        assert_eq!(stamp(prefix).as_deref(), Some("ABC.0123"));
+        assert_eq!(stamp("Received: from x\r\n"), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! Giving back what one person did.
+
+use crate::doors::{Doors, Right};
+use crate::inventory::{Inventory, Standing, spoken};
+use crate::names::Names;
+use crate::touched::{Touched, touched};
+use rules_merge::{Flags, Here, Listed, Merged, Place, Sides, Step, There, merge};
+use std::io::{Cursor, Read};
+use stores_mailbox::{BodyAt, FolderId, MailboxError, Mailboxes, Message};
+use stores_primary::store::{MailStore, NewCopy, StoreError};
+use words_imap::StoreHow;
+use words_mail::{AccountId, PrimaryId, Time, TraceId, TraceKey, TraceTag};
+use words_world::crash_point;
+
+/// Changes taken in one go: what is read into memory for one account.
+const CHANGES_MAX: u32 = 5_000;
+
+/// Why a replay stopped. It goes on later where it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The primary.
+    #[error("the primary: {0}")]
+    Primary(#[from] StoreError),
+    /// Our own store.
+    #[error("the mailbox: {0}")]
+    Mailbox(#[from] MailboxError),
+}
+
+/// What came of one go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Messages looked at.
+    pub messages: u64,
+    /// Of these, changed at the primary.
+    pub changed: u64,
+    /// Messages that are not at the primary yet and must be delivered first.
+    pub waiting: Vec<TraceId>,
+    /// Conflicts that a person should be able to look up.
+    pub listed: Vec<Listed>,
+    /// Whether nothing is left to do.
+    pub done: bool,
+    /// Whether no credential to give back is configured.
+    pub shut: bool,
+}
+
+/// What giving back needs.
+pub(crate) struct Replay<'a> {
+    pub(crate) mailboxes: &'a Mailboxes,
+    pub(crate) trace_key: &'a TraceKey,
+    pub(crate) doors: &'a dyn Doors,
+    pub(crate) primary: &'a PrimaryId,
+    pub(crate) account: &'a AccountId,
+    /// Whether delivery of a message has come to an end without handing it over: then it is not waited for.
+    pub(crate) never_comes: &'a (dyn Fn(TraceId) -> bool + Send + Sync),
+}
+
+impl Replay<'_> {
+    /// Whether the person did anything that is not carried over yet.
+    pub(crate) fn is_due(&self) -> Result<bool, MailboxError> {
+        let after = self.mailboxes.replayed(self.account)?;
+        Ok(!self.mailboxes.changes_since(self.account, after, 1)?.is_empty())
+    }
+
+    /// Carries over what is there. Doing it again after a crash at any point does nothing twice: what stands at the
+    /// primary is looked at before anything is done.
+    pub(crate) async fn run(&self) -> Result<Carried, Trouble> {
+        let after = self.mailboxes.replayed(self.account)?;
+        let changes = self.mailboxes.changes_since(self.account, after, CHANGES_MAX)?;
+        let Some(last) = changes.last().map(|change| change.seq) else {
+            return Ok(Carried { done: true, ..Carried::default() });
+        };
+        let Some(mut store) = self.doors.enter(self.primary, self.account, Right::Change).await? else {
+            return Ok(Carried { shut: true, ..Carried::default() });
+        };
+        let inventory = Inventory::take(store.as_mut(), self.trace_key).await?;
+        let folders = self.mailboxes.folders(self.account)?;
+        let mut names = Names::of(&folders, &inventory.folders);
+        let mut carried = Carried::default();
+        for message in touched(&changes) {
+            self.one(store.as_mut(), &inventory, &mut names, &message, &mut carried).await?;
+        }
+        store.leave().await;
+        carried.done = carried.waiting.is_empty();
+        if carried.done {
+            crash_point("mirror.replayed");
+            self.mailboxes.set_replayed(self.account, last).await?;
+        }
+        Ok(carried)
+    }
+
+    async fn one(
+        &self,
+        store: &mut dyn MailStore,
+        inventory: &Inventory,
+        names: &mut Names,
+        message: &Touched,
+        carried: &mut Carried,
+    ) -> Result<(), Trouble> {
+        carried.messages += 1;
+        let began = self.folder_name(message.began)?;
+        let here = self.here(message)?;
+        let trace = message.trace.unwrap_or_else(|| own_trace(self.account, message));
+        let wanted = began.as_ref().map(|name| names.there(name).0);
+        let standing = inventory.find(trace, wanted.as_deref());
+        let there = standing.map(|s| Place { folder: names.here(&s.folder), flags: s.flags.clone() });
+        let place = here.as_ref().map(|(place, _)| place.clone());
+        let sides = Sides {
+            origin: message.origin,
+            agreed: agreed(message, began.as_deref(), place.as_ref(), there.as_ref()),
+            here: place.map_or(Here::Gone, Here::At),
+            there: there.map_or(There::Never, There::At),
+        };
+        let merged = merge(&sides, &names.trash);
+        if merged.waits {
+            if !(self.never_comes)(trace) {
+                carried.waiting.push(trace);
+            }
+            return Ok(());
+        }
+        if !merged.there.is_empty() {
+            carried.changed += 1;
+        }
+        carried.listed.extend(merged.listed);
+        let source = Source { message, trace, date: here.map(|(_, found)| found.date) };
+        self.carry_out(store, names, &merged, standing, &source).await
+    }
+
+    /// Where a message stands here, and what is known of it.
+    fn here(&self, message: &Touched) -> Result<Option<(Place, Message)>, Trouble> {
+        let Some((folder, uid)) = message.now else { return Ok(None) };
+        let Some(found) = self.mailboxes.page(folder, uid, uid, 1)?.pop() else { return Ok(None) };
+        let Some(name) = self.folder_name(folder)? else { return Ok(None) };
+        let flags = found.flags.names().map(str::to_lowercase).collect();
+        Ok(Some((Place { folder: name, flags }, found)))
+    }
+
+    fn folder_name(&self, id: FolderId) -> Result<Option<String>, MailboxError> {
+        Ok(self.mailboxes.folders(self.account)?.into_iter().find(|f| f.id == id).map(|f| f.name))
+    }
+
+    async fn carry_out(
+        &self,
+        store: &mut dyn MailStore,
+        names: &mut Names,
+        merged: &Merged,
+        standing: Option<&Standing>,
+        source: &Source<'_>,
+    ) -> Result<(), Trouble> {
+        for step in &merged.there {
+            crash_point("mirror.before_step");
+            match (step, standing) {
+                (Step::Append(place), _) => self.append(store, names, place, source).await?,
+                (Step::Flag(change), Some(standing)) => {
+                    store.select(&standing.folder, false).await?;
+                    let uids = [standing.uid];
+                    for (how, flags) in [(StoreHow::Add, &change.add), (StoreHow::Remove, &change.remove)] {
+                        if !flags.is_empty() {
+                            store.change_flags(&uids, how, &spoken(flags)).await?;
+                        }
+                    }
+                }
+                (Step::Move(folder), Some(standing)) => {
+                    let to = ensure(store, names, folder).await?;
+                    store.select(&standing.folder, false).await?;
+                    store.move_to(&[standing.uid], &to).await?;
+                }
+                (Step::Expunge, Some(standing)) => {
+                    store.select(&standing.folder, false).await?;
+                    store.remove(&[standing.uid]).await?;
+                }
+                (Step::Flag(_) | Step::Move(_) | Step::Expunge, None) => {}
+            }
+            crash_point("mirror.after_step");
+        }
+        Ok(())
+    }
+
+    async fn append(
+        &self,
+        store: &mut dyn MailStore,
+        names: &mut Names,
+        place: &Place,
+        source: &Source<'_>,
+    ) -> Result<(), Trouble> {
+        let folder = ensure(store, names, &place.folder).await?;
+        let Some((id, uid)) = source.message.now else { return Ok(()) };
+        let Some(found) = self.mailboxes.page(id, uid, uid, 1)?.pop() else { return Ok(()) };
+        // What a client wrote here carries no trace id; it gets one on top, so that it is found again.
+        let top = match source.message.trace {
+            Some(_) => String::new(),
+            None => format!("{}: {}\r\n", TraceTag::HEADER, TraceTag::new(source.trace, self.trace_key)),
+        };
+        let size = top.len() as u64 + found.size;
+        let mut content = Cursor::new(top.into_bytes()).chain(self.mailboxes.body(&source.message.body)?);
+        let flags = spoken(&place.flags);
+        let new =
+            NewCopy { folder: &folder, flags: &flags, arrived: source.date, size, content: &mut content };
+        store.append(new).await?;
+        Ok(())
+    }
+}
+
+/// What an append is made of.
+struct Source<'a> {
+    message: &'a Touched,
+    trace: TraceId,
+    date: Option<Time>,
+}
+
+/// The folder's name there; it is made when it is missing.
+async fn ensure(store: &mut dyn MailStore, names: &mut Names, here: &str) -> Result<String, StoreError> {
+    let (there, missing) = names.there(here);
+    if missing {
+        match store.create(&there).await {
+            Ok(()) | Err(StoreError::Exists(_)) => names.made(here, &there),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(there)
+}
+
+/// The id of a message that was written here and has none: the same each time, so that a second try finds the first.
+fn own_trace(account: &AccountId, message: &Touched) -> TraceId {
+    let position = match message.body {
+        BodyAt::Journal { position, .. } | BodyAt::Own { position } => position,
+    };
+    let hash = blake3::hash(format!("{account}\n{}\n{}", position.segment, position.offset).as_bytes());
+    let mut random = [0; 10];
+    random.copy_from_slice(&hash.as_bytes()[..10]);
+    TraceId::new(Time::default(), random)
+}
+
+/// Where both sides last agreed the message stands: where it stood before people touched it.
+///
+/// Of a message that is gone here the flags it had are not known any more. Flags alone are no touch that a delete
+/// loses against; another folder is.
+fn agreed(
+    message: &Touched,
+    began: Option<&str>,
+    here: Option<&Place>,
+    there: Option<&Place>,
+) -> Option<Place> {
+    if message.new {
+        return None;
+    }
+    let flags = match here {
+        Some(here) => {
+            let mut flags: Flags = here.flags.clone();
+            for (flag, on) in &message.flagged {
+                if *on {
+                    flags.remove(flag)
+                } else {
+                    flags.insert(flag.clone())
+                };
+            }
+            flags
+        }
+        None => there.map(|there| there.flags.clone()).unwrap_or_default(),
+    };
+    Some(Place { folder: began?.to_owned(), flags })
+}

@@ -1,0 +1,307 @@
+//! The loop: give back what is due, and prove an event's end.
+
+use crate::doors::{Doors, Right};
+use crate::promises::{promises, sightings};
+use crate::replay::{Carried, Replay, Trouble};
+use crate::witness::{Case, Promise, Report, reconcile};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use stores_directory::Snapshot;
+use stores_journal::{AppendError, JournalReader, ReadError};
+use stores_ledger::{Entry, Ledger, Reconciliation};
+use stores_mailbox::Mailboxes;
+use stores_primary::store::StoreError;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use words_mail::{
+    AccountId, Event, EventId, OrderKind, Outcome, Plane, PrimaryId, State, Time, TraceId, TraceKey,
+};
+use words_world::{World, crash_point};
+
+/// How the road behaves.
+#[derive(Clone, Debug)]
+pub struct MirrorOptions {
+    /// How often it looks for changes to carry over when nothing wakes it. Default 1 s.
+    pub look_every: Duration,
+    /// How long a message that the primary said yes to may take into its mailbox before the reconciliation lists it as
+    /// not seen. Default 10 min, the time a primary's own queue may need.
+    pub patience: Duration,
+    /// How much earlier than the first failed observation messages count as of the event. Default 60 s.
+    pub margin: Duration,
+    /// How long one account's replay may take before another gets its turn. Default 10 min.
+    pub turn: Duration,
+}
+
+impl Default for MirrorOptions {
+    fn default() -> MirrorOptions {
+        MirrorOptions {
+            look_every: Duration::from_secs(1),
+            patience: Duration::from_secs(600),
+            margin: Duration::from_secs(60),
+            turn: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What the road needs.
+pub struct MirrorParts {
+    /// The outside.
+    pub world: World,
+    /// Every accepted message.
+    pub journal: JournalReader,
+    /// Orders in, reconciliations out.
+    pub ledger: Ledger,
+    /// What people did.
+    pub mailboxes: Mailboxes,
+    /// Whose mail is where.
+    pub directory: watch::Receiver<Arc<Snapshot>>,
+    /// Recognises our trace ids.
+    pub trace_key: TraceKey,
+    /// The way into the primaries' mailboxes.
+    pub doors: Arc<dyn Doors>,
+    /// The primaries, by name.
+    pub primaries: Vec<PrimaryId>,
+    /// How it behaves.
+    pub options: MirrorOptions,
+}
+
+/// The road.
+pub struct Mirror {
+    parts: MirrorParts,
+    /// Events whose deliveries have all been settled, with the moment of the first look after that.
+    looking: HashMap<EventId, Instant>,
+    /// Events that were reconciled.
+    closed: BTreeSet<EventId>,
+    /// Accounts that failed lately are left alone for a while.
+    rest: HashMap<AccountId, (Instant, Duration)>,
+}
+
+/// The first and the longest rest of an account whose replay failed.
+const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Why a reconciliation could not be made now.
+#[derive(Debug, thiserror::Error)]
+enum Unproved {
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("the primary: {0}")]
+    Primary(#[from] StoreError),
+    #[error("the ledger: {0}")]
+    Ledger(#[from] AppendError),
+    #[error("{0} messages are not settled yet")]
+    Unsettled(usize),
+    #[error("{0} messages are not seen in the primary's mailboxes yet")]
+    Unseen(usize),
+    #[error("changes of people are not carried over yet")]
+    NotCarried,
+}
+
+impl Mirror {
+    /// A road that is ready to run.
+    pub fn new(parts: MirrorParts) -> Mirror {
+        Mirror { parts, looking: HashMap::new(), closed: BTreeSet::new(), rest: HashMap::new() }
+    }
+
+    /// Runs until `shutdown` says so.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut durable = self.parts.mailboxes.durable();
+        loop {
+            let turn = async {
+                let primaries = self.parts.primaries.clone();
+                for primary in &primaries {
+                    self.turn(primary).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = turn => {}
+            }
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                _ = durable.changed() => sleep(Duration::from_millis(50)).await,
+                () = sleep(self.parts.options.look_every) => {}
+            }
+        }
+    }
+
+    async fn turn(&mut self, primary: &PrimaryId) {
+        let orders = self.parts.ledger.in_force();
+        let reachable = !matches!(orders.state(primary, Plane::Access), State::Suspect | State::Active);
+        let paused = orders.on(OrderKind::PauseReplay, primary, None);
+        let mut carried = true;
+        if reachable && !paused {
+            carried = self.give_back(primary).await;
+        }
+        let Some(event) = orders.open_event(primary) else { return };
+        if event.returned_by.is_none() || self.closed.contains(&event.id) || !reachable {
+            return;
+        }
+        match self.prove(event, carried).await {
+            Ok(report) => {
+                tracing::info!(
+                    event = %event.id, %primary, accepted = report.accepted, seen = report.seen, lost = report.lost,
+                    doubled = report.doubled, clean = report.is_clean(), "reconciled"
+                );
+                self.closed.insert(event.id);
+                self.looking.remove(&event.id);
+            }
+            Err(why) => tracing::debug!(event = %event.id, %primary, %why, "not reconciled yet"),
+        }
+    }
+
+    /// Carries over what people did; whether nothing is left.
+    async fn give_back(&mut self, primary: &PrimaryId) -> bool {
+        let accounts = match self.parts.mailboxes.accounts() {
+            Ok(accounts) => accounts,
+            Err(why) => {
+                tracing::error!(%why, "the mailboxes cannot be read");
+                return false;
+            }
+        };
+        let directory = self.parts.directory.borrow().clone();
+        let mut all = true;
+        for account in accounts.iter().filter(|account| directory.primary_of(account) == Some(primary)) {
+            if self.rest.get(account).is_some_and(|(until, _)| *until > Instant::now()) {
+                all = false;
+                continue;
+            }
+            match self.give_back_one(primary, account).await {
+                Ok(carried) => all &= carried.done || carried.shut,
+                Err(why) => {
+                    tracing::warn!(%account, %primary, %why, "giving back stopped; it goes on later");
+                    let rest = self.rest.get(account).map_or(REST.0, |(_, rest)| (*rest * 2).min(REST.1));
+                    self.rest.insert(account.clone(), (Instant::now() + rest, rest));
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    async fn give_back_one(&mut self, primary: &PrimaryId, account: &AccountId) -> Result<Carried, Trouble> {
+        let ended = |trace: TraceId| ended_elsewhere(&self.parts.ledger, trace);
+        let replay = Replay {
+            mailboxes: &self.parts.mailboxes,
+            trace_key: &self.parts.trace_key,
+            doors: self.parts.doors.as_ref(),
+            primary,
+            account,
+            never_comes: &ended,
+        };
+        if !replay.is_due()? {
+            return Ok(Carried { done: true, ..Carried::default() });
+        }
+        let carried = timeout(self.parts.options.turn, replay.run())
+            .await
+            .unwrap_or_else(|_| Err(StoreError::NoAnswer("the replay took too long".to_owned()).into()))?;
+        self.rest.remove(account);
+        if carried.messages > 0 && carried.waiting.is_empty() {
+            tracing::info!(
+                %account, %primary, messages = carried.messages, changed = carried.changed, listed = ?carried.listed,
+                "given back"
+            );
+        }
+        if !carried.waiting.is_empty() {
+            // What is not delivered yet is asked about again, but not in every turn.
+            self.rest.insert(account.clone(), (Instant::now() + REST.0, REST.0));
+        }
+        Ok(carried)
+    }
+
+    /// Compares what was promised in an event with what stands in the primary, and writes it down: when all of it is
+    /// there, or when waiting longer would not help.
+    async fn prove(&mut self, event: &Event, carried: bool) -> Result<Report, Unproved> {
+        let parts = &self.parts;
+        let until = parts.world.clock.now();
+        let from = event.began.min(event.opened).before(parts.options.margin);
+        let directory = parts.directory.borrow().clone();
+        let promises =
+            promises(&parts.journal, &parts.ledger.reader(), &directory, &event.primary, (from, until))?;
+        let sent_here = |p: &Promise| p.last.is_none() && p.to.key() == p.account.as_str();
+        let unsettled = promises
+            .iter()
+            .filter(|p| !sent_here(p) && !p.last.as_ref().is_some_and(Outcome::is_final))
+            .count();
+        let first = *self.looking.entry(event.id).or_insert_with(Instant::now);
+        let patient = first.elapsed() < parts.options.patience;
+        if patient && unsettled > 0 {
+            return Err(Unproved::Unsettled(unsettled));
+        }
+        if patient && !carried {
+            return Err(Unproved::NotCarried);
+        }
+        let began = Instant::now();
+        let found = self.look(&event.primary, &promises).await?;
+        let looked = self.parts.world.clock.now();
+        let case = Case { event: event.id, primary: event.primary.clone(), from, until, looked };
+        let mut report = reconcile(&case, &promises, found.as_deref());
+        let open = usize::try_from(report.unseen + report.lost).unwrap_or(usize::MAX);
+        if patient && open > 0 {
+            return Err(Unproved::Unseen(open));
+        }
+        report.measured = measured(event, looked, began.elapsed());
+        self.write_down(event, &report).await?;
+        Ok(report)
+    }
+
+    /// Looks into every account that was promised something; `None` when nobody may look.
+    async fn look(
+        &self,
+        primary: &PrimaryId,
+        promises: &[Promise],
+    ) -> Result<Option<Vec<crate::Sighting>>, StoreError> {
+        let accounts: BTreeSet<&AccountId> = promises.iter().map(|promise| &promise.account).collect();
+        let mut found = Vec::new();
+        for account in accounts {
+            let Some(mut store) = self.parts.doors.enter(primary, account, Right::Look).await? else {
+                return Ok(None);
+            };
+            sightings(store.as_mut(), account, &mut found).await?;
+            store.leave().await;
+        }
+        Ok(Some(found))
+    }
+
+    async fn write_down(&self, event: &Event, report: &Report) -> Result<(), AppendError> {
+        let value = serde_json::to_value(report).unwrap_or_default();
+        let entry = Entry::Reconciliation(Reconciliation {
+            at: report.looked,
+            event: event.id,
+            primary: event.primary.clone(),
+            clean: report.is_clean(),
+            report: value,
+        });
+        crash_point("mirror.before_reconciliation");
+        self.parts.ledger.append(entry).await?;
+        crash_point("mirror.after_reconciliation");
+        Ok(())
+    }
+}
+
+/// Whether delivery of a message ended without handing it over, so that it will never stand at the primary.
+fn ended_elsewhere(ledger: &Ledger, trace: TraceId) -> bool {
+    let reader = ledger.reader();
+    let Ok(from) = reader.position_at(trace.time()) else { return false };
+    reader.settlements(Some(from)).any(|settlement| {
+        settlement.trace == trace
+            && matches!(settlement.destination, words_mail::Destination::Primary(_))
+            && matches!(
+                settlement.outcome,
+                Outcome::Refused { .. }
+                    | Outcome::Expired { .. }
+                    | Outcome::Deleted { .. }
+                    | Outcome::Parked { .. }
+            )
+    })
+}
+
+fn measured(event: &Event, looked: Time, took: Duration) -> BTreeMap<String, f64> {
+    BTreeMap::from([
+        ("began_to_opened".to_owned(), event.opened.since(event.began).as_secs_f64()),
+        ("opened_to_reconciled".to_owned(), looked.since(event.opened).as_secs_f64()),
+        ("reconciliation".to_owned(), took.as_secs_f64()),
+    ])
+}
