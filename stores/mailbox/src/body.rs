@@ -1,7 +1,7 @@
 //! Where the bytes of a message are, and how they are read.
 
 use crate::MailboxError;
-use crate::content::{Facts, Span};
+use crate::content::{Facts, HEADER_BYTES_MAX, Span};
 use crate::open::Mailboxes;
 use crate::view::Message;
 use std::io::{self, Read};
@@ -14,6 +14,9 @@ pub(crate) const FACTS_WAITING_MAX: usize = 256;
 
 /// How much is read at once when bytes are passed over.
 const SKIP_BYTES: usize = 64 * 1024;
+
+/// How much is read at once while the end of a header is looked for.
+const HEADER_PIECE: usize = 4 * 1024;
 
 /// Where the bytes of a message are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +84,37 @@ impl Mailboxes {
         let mut reader = self.body(at)?;
         skip(&mut reader, span.start).map_err(|e| MailboxError::Body(e.to_string()))?;
         Ok(Box::new(reader.take(span.len())))
+    }
+
+    /// The header of a message with its empty line, as far as it is looked at
+    /// ([`HEADER_BYTES_MAX`](crate::content::HEADER_BYTES_MAX)).
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn header(&self, at: &BodyAt) -> Result<Vec<u8>, MailboxError> {
+        let mut body = self.body(at)?;
+        let (mut header, mut line) = (Vec::new(), 0);
+        let mut buffer = vec![0; HEADER_PIECE];
+        loop {
+            let n = match body.read(&mut buffer) {
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(MailboxError::Body(e.to_string())),
+            };
+            let room = HEADER_BYTES_MAX - header.len();
+            header.extend_from_slice(&buffer[..n.min(room)]);
+            while let Some(end) = header[line..].iter().position(|b| *b == b'\n') {
+                let ended = matches!(&header[line..line + end], b"" | b"\r");
+                line += end + 1;
+                if ended {
+                    header.truncate(line);
+                    return Ok(header);
+                }
+            }
+            if n == 0 || header.len() == HEADER_BYTES_MAX {
+                return Ok(header);
+            }
+        }
     }
 
     /// Envelope and structure of a message: found out by reading it once, then kept.

@@ -66,6 +66,23 @@ impl UidRanges {
         true
     }
 
+    /// Takes all UIDs from `first` to `last` out.
+    pub fn remove_span(&mut self, first: u32, last: u32) {
+        if first > last {
+            return;
+        }
+        let from = self.ranges.partition_point(|r| r.1 < first);
+        let to = self.ranges.partition_point(|r| r.0 <= last);
+        if from >= to {
+            return;
+        }
+        let before = self.ranges[from].0;
+        let after = self.ranges[to - 1].1;
+        let before = (before < first).then(|| (before, first - 1));
+        let after = (last < after).then(|| (last + 1, after));
+        self.ranges.splice(from..to, before.into_iter().chain(after));
+    }
+
     /// Whether `uid` is in the set.
     pub fn contains(&self, uid: u32) -> bool {
         let at = self.ranges.partition_point(|r| r.1 < uid);
@@ -118,7 +135,7 @@ impl UidRanges {
     }
 
     /// The UIDs of `subset` that are in this set, each with its number here, from 1: IMAP's message numbers.
-    pub fn numbered(&self, subset: &UidRanges) -> impl Iterator<Item = (u32, u32)> {
+    pub fn numbered(&self, subset: &UidRanges) -> impl Iterator<Item = (u32, u32)> + use<> {
         let mut spans = Vec::new();
         let (mut at, mut before) = (0, 0u32);
         for (first, last) in self.common(subset).spans() {
@@ -249,7 +266,10 @@ mod tests {
         fn it_behaves_like_a_plain_set(steps in prop::collection::vec((0u32..60, 0u32..8, any::<bool>()), 0..60), size in 1u32..9) {
             let (mut ranges, mut plain) = (UidRanges::new(), BTreeSet::new());
             for (uid, more, add) in steps {
-                if add {
+                if !add && more > 0 {
+                    ranges.remove_span(uid, uid + more);
+                    plain.retain(|u| !(uid..=uid + more).contains(u));
+                } else if add {
                     ranges.insert_span(uid, uid + more);
                     plain.extend(uid..=uid + more);
                 } else {

@@ -117,8 +117,8 @@ impl ImapEnvelope {
     }
 }
 
-/// The date of a header as it reads, without its zone.
-pub(super) fn sent(header: &[u8]) -> Option<i64> {
+/// The date of the `Date:` line as it reads there, without its zone: seconds since 1970.
+pub fn sent(header: &[u8]) -> Option<i64> {
     let field = Fields::first(header, "date")?;
     match MessageStream::new(&ended(&field)).parse_date() {
         HeaderValue::DateTime(date) if date.is_valid() => Some(date.to_timestamp_local()),

@@ -7,7 +7,7 @@ mod identity;
 mod structure;
 mod text;
 
-pub use envelope::{ImapEnvelope, Party, unstructured};
+pub use envelope::{ImapEnvelope, Party, sent, unstructured};
 pub use header::{Field, Fields, unfolded};
 pub use identity::{Identity, IdentityBuilder};
 pub use structure::{Disposition, Nested, Part, Span, Structure};

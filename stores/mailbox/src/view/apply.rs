@@ -4,7 +4,7 @@
 use super::schema::{self, number, signed};
 use super::{Applied, View};
 use crate::event::{Attempt, By, Event, Opened};
-use crate::{Flags, FolderId, How, UidRanges};
+use crate::{Flags, FolderId, UidRanges};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use stores_log::Position;
 use words_mail::{AccountId, Time, TraceId};

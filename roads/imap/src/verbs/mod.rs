@@ -1,0 +1,55 @@
+//! The commands, one file for each group.
+
+mod append;
+mod copy;
+mod fetch;
+mod folders;
+mod greetings;
+mod idle;
+mod list;
+mod search;
+mod sections;
+mod selecting;
+mod store;
+mod structure;
+
+pub(crate) use append::Appending;
+
+use stores_mailbox::Flags;
+use words_imap::Flag;
+
+/// The capabilities of a session that is signed in, or will be.
+pub(crate) const CAPABILITIES: &[&str] = &[
+    "IMAP4rev1",
+    "LITERAL+",
+    "SASL-IR",
+    "ID",
+    "ENABLE",
+    "NAMESPACE",
+    "UIDPLUS",
+    "IDLE",
+    "UNSELECT",
+    "MOVE",
+    "CHILDREN",
+    "SPECIAL-USE",
+    "CREATE-SPECIAL-USE",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "STATUS=SIZE",
+    "ESEARCH",
+    "WITHIN",
+    "CONDSTORE",
+    "QRESYNC",
+    "MULTIAPPEND",
+];
+
+/// Flags as the wire shows them.
+pub(crate) fn wire_flags(flags: &Flags, recent: bool) -> Vec<Flag> {
+    let names = flags.names().filter_map(Flag::parse);
+    names.chain(recent.then_some(Flag::Recent)).collect()
+}
+
+/// Flags as the mailboxes keep them; what no client may set is left out.
+pub(crate) fn kept_flags(flags: &[Flag]) -> Flags {
+    flags.iter().map(Flag::as_str).collect()
+}
