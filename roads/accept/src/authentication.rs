@@ -3,8 +3,7 @@
 use crate::BodyDigests;
 use rules_policy::DmarcAsks;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use words_mail::{Grade, Sender};
 use words_world::Boxed;
 
@@ -60,26 +59,53 @@ pub trait Authentication: Send + Sync {
     fn judge<'a>(&'a self, asked: Asked<'a>) -> Boxed<'a, Findings>;
 }
 
-/// How long the name servers are waited for. While they are dead every message would else wait its full time.
+/// Whether the name servers are waited for. While they are dead every message would else wait its full time, and the
+/// door would be as slow as if it were closed; so then one message at a time waits and finds out, and the others are
+/// taken unchecked.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     silences: AtomicU32,
+    waiting: AtomicBool,
 }
 
-/// After so many silences in a row the wait is short, until one answer comes in time.
+/// So many silences in a row mean that the name servers are dead.
 const SILENCES: u32 = 10;
-const SHORT: Duration = Duration::from_millis(500);
+
+/// The leave to wait for the name servers. Dropped without an answer it counts as silence.
+#[derive(Debug)]
+pub(crate) struct Wait<'a> {
+    patience: &'a Patience,
+    alone: bool,
+    answered: bool,
+}
 
 impl Patience {
-    pub(crate) fn time(&self, usual: Duration) -> Duration {
-        if self.silences.load(Ordering::Relaxed) < SILENCES { usual } else { usual.min(SHORT) }
+    /// Leave to wait, or none.
+    pub(crate) fn wait(&self) -> Option<Wait<'_>> {
+        let alone = self.silences.load(Ordering::Relaxed) >= SILENCES;
+        if alone && self.waiting.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        Some(Wait { patience: self, alone, answered: false })
     }
+}
 
-    pub(crate) fn learn(&self, answered: bool) {
-        if answered {
-            self.silences.store(0, Ordering::Relaxed);
-        } else if self.silences.fetch_add(1, Ordering::Relaxed) + 1 == SILENCES {
-            tracing::warn!("the name servers do not answer; senders are hardly waited for until they do");
+impl Wait<'_> {
+    /// The answer came in time.
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.alone {
+            self.patience.waiting.store(false, Ordering::Relaxed);
+        }
+        if self.answered {
+            self.patience.silences.store(0, Ordering::Relaxed);
+        } else if self.patience.silences.fetch_add(1, Ordering::Relaxed) + 1 == SILENCES {
+            tracing::warn!("the name servers do not answer; mail is taken unchecked until they do");
         }
     }
 }
@@ -102,16 +128,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dead_name_servers_are_not_waited_for_again_and_again() {
+    fn while_name_servers_are_dead_one_at_a_time_waits_for_them() {
         let patience = Patience::default();
-        let usual = Duration::from_secs(5);
-        for _ in 0..SILENCES {
-            assert_eq!(patience.time(usual), usual);
-            patience.learn(false);
-        }
-        assert_eq!(patience.time(usual), SHORT);
-        patience.learn(true);
-        assert_eq!(patience.time(usual), usual);
+        let crowd: Vec<_> = (0..SILENCES).map(|_| patience.wait().unwrap()).collect();
+        drop(crowd);
+        let one = patience.wait().unwrap();
+        assert!(patience.wait().is_none());
+        drop(one);
+        let one = patience.wait().unwrap();
+        assert!(patience.wait().is_none());
+        one.answered();
+        let _crowd: Vec<_> = (0..SILENCES).map(|_| patience.wait().unwrap()).collect();
     }
 
     #[test]

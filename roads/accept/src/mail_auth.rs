@@ -2,6 +2,7 @@
 
 use crate::authentication::{Asked, Authentication, Findings, clean_results};
 use mail_auth::dmarc::Policy;
+use mail_auth::hickory_resolver::TokioResolver;
 use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{
     AuthenticatedMessage, AuthenticationResults, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator,
@@ -37,6 +38,15 @@ impl MailAuth {
     pub fn system(host: &str) -> Result<MailAuth, String> {
         let resolver = MessageAuthenticator::new_system_conf().map_err(|e| e.to_string())?;
         Ok(MailAuth { host: host.to_owned(), resolver, records: Records::default() })
+    }
+
+    /// With name servers of one's own choice.
+    pub fn new(host: &str, resolver: TokioResolver) -> MailAuth {
+        MailAuth {
+            host: host.to_owned(),
+            resolver: MessageAuthenticator(resolver),
+            records: Records::default(),
+        }
     }
 
     async fn look(&self, mut asked: Asked<'_>) -> Findings {

@@ -1,6 +1,6 @@
 //! A whole message: its facts, its verdict, and the journal.
 
-use crate::authentication::{Asked, Findings};
+use crate::authentication::{Asked, Authentication, Findings};
 use crate::counts::count;
 use crate::dialogue::{Dialogue, surroundings};
 use crate::door::{Accept, Door};
@@ -80,10 +80,7 @@ async fn try_store(
                 header: &header,
                 digests,
             };
-            let limit = accept.patience.time(accept.parts.limits.authentication_time);
-            let found = timeout(limit, authentication.judge(asked)).await;
-            accept.patience.learn(found.is_ok());
-            Some(found.unwrap_or_else(|_| Findings::out_of_time()))
+            Some(authenticate(accept, &**authentication, asked).await)
         }
         _ => None,
     };
@@ -107,6 +104,17 @@ async fn try_store(
     let receipt = accept.parts.journal.accept(message).await.map_err(refusal)?;
     crash_point("accept.after_store");
     Ok((receipt, verdict))
+}
+
+async fn authenticate(accept: &Accept, authentication: &dyn Authentication, asked: Asked<'_>) -> Findings {
+    let Some(wait) = accept.patience.wait() else { return Findings::out_of_time() };
+    match timeout(accept.parts.limits.authentication_time, authentication.judge(asked)).await {
+        Ok(findings) => {
+            wait.answered();
+            findings
+        }
+        Err(_) => Findings::out_of_time(),
+    }
 }
 
 fn log_stored(

@@ -322,6 +322,27 @@ async fn senders_are_checked_and_a_slow_name_server_loses_nothing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn with_dead_name_servers_mail_flows_all_the_same() {
+    let oracle = Oracle(Findings::default(), 3_600 * SECOND);
+    let house = House::with(|parts| parts.authentication = Some(Arc::new(oracle)));
+    let began = tokio::time::Instant::now();
+    let mut client = house.greet(Door::Edge).await;
+    for _ in 0..10 {
+        trace(&client.send("x@sender.example", &["anna@example.org"], MESSAGE).await);
+    }
+    let mut waiting = house.greet(Door::Edge).await;
+    waiting.begin("x@sender.example", &["anna@example.org"]).await;
+    waiting.say(&format!("{MESSAGE}.\r\n")).await;
+    tokio::task::yield_now().await;
+    let slow = began.elapsed();
+    for _ in 0..100 {
+        trace(&client.send("x@sender.example", &["anna@example.org"], MESSAGE).await);
+    }
+    assert!(began.elapsed() < slow + 6 * SECOND, "all but one were taken at once");
+    trace(&waiting.hear().await);
+}
+
 /// A primary that knows `karl` only, or that says yes to everything.
 struct Primary {
     everything: bool,
