@@ -4,7 +4,11 @@
 //! the real world, and answers the command line.
 
 pub mod certificates;
+pub mod check;
+pub mod command;
 pub mod compose;
 pub mod configuration;
+pub mod control;
+pub mod init;
 pub mod serve;
 pub mod world;

@@ -71,13 +71,14 @@ pub fn call(socket: &Path, request: Request, mut each: impl FnMut(Told)) -> Resu
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = (&mut answers).take(ANSWER_BYTES_MAX as u64).read_until(b'\n', &mut line).map_err(broke)?;
+        let read =
+            (&mut answers).take(ANSWER_BYTES_MAX as u64).read_until(b'\n', &mut line).map_err(broke)?;
         if read == 0 || !line.ends_with(b"\n") {
             return Err(CallError::BrokeOff("the connection ended".to_owned()));
         }
         match serde_json::from_slice(&line) {
             Ok(Answer::Progress { words }) => each(Told::Progress(words)),
-            Ok(Answer::Item { item }) => each(Told::Item(*item)),
+            Ok(Answer::Item { item }) => each(Told::Item(item)),
             Ok(Answer::Done { words }) => return Ok(words),
             Ok(Answer::Refused { why, words }) => return Err(CallError::Refused { why, words }),
             Err(e) => return Err(CallError::BrokeOff(format!("its answer makes no sense: {e}"))),
@@ -91,12 +92,12 @@ pub enum Told {
     /// It is going on.
     Progress(String),
     /// One thing that was asked for.
-    Item(Item),
+    Item(Box<Item>),
 }
 
 /// Whether a node answers.
 pub fn is_running(socket: &Path) -> bool {
-    !matches!(call(socket, Request::Ping, |_| {}), Err(CallError::NotRunning(_)))
+    !matches!(call(socket, Request::Ping, |_| {}), Err(CallError::NotRunning(_) | CallError::TooLong(_)))
 }
 
 #[cfg(test)]
@@ -141,7 +142,9 @@ mod tests {
 
     #[test]
     fn a_node_that_dies_in_the_middle_is_not_taken_for_a_yes() {
-        for answers in ["", "{\"answer\":\"progress\",\"words\":\"1\"}\n", "{\"answer\":\"done\",\"wor", "hello\n"] {
+        for answers in
+            ["", "{\"answer\":\"progress\",\"words\":\"1\"}\n", "{\"answer\":\"done\",\"wor", "hello\n"]
+        {
             let (folder, node) = node(answers);
             let error = ask(&folder, &mut Vec::new()).unwrap_err();
             assert!(matches!(error, CallError::BrokeOff(_)), "{answers:?}: {error}");
@@ -151,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_its_words_and_its_reason() {
-        let (folder, node) = node("{\"answer\":\"refused\",\"why\":\"not-found\",\"words\":\"no event 7\"}\n");
+        let (folder, node) =
+            node("{\"answer\":\"refused\",\"why\":\"not-found\",\"words\":\"no event 7\"}\n");
         let error = ask(&folder, &mut Vec::new()).unwrap_err();
         assert!(matches!(&error, CallError::Refused { why: Refused::NotFound, .. }));
         assert_eq!(error.to_string(), "no event 7");

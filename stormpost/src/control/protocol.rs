@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stores_directory::{Class, Coverage, Imported, Origin};
 use words_mail::{
-    AccountId, Address, Destination, Event, EventId, Finding, Mode, Order, OrderKind, OrderNumber, Outcome, Plane,
-    PrimaryId, RequestKind, Scope, Sender, State, Tenant, Time, TraceId,
+    AccountId, Address, Destination, Event, EventId, Finding, Mode, Order, OrderKind, OrderNumber, Outcome,
+    Plane, PrimaryId, RequestKind, Scope, Sender, State, Tenant, Time, TraceId,
 };
 
 /// The version of this protocol. A node refuses calls of another one, in words.
@@ -178,7 +178,7 @@ pub struct QueueQuery {
     /// To this address or `@domain`.
     #[serde(default)]
     pub to: Option<String>,
-    /// In this state.
+    /// In this state. None means all that are not settled: neither refused nor expired.
     #[serde(default)]
     pub state: Option<QueueState>,
     /// At most so many; none for [`ITEMS_MAX`].
@@ -223,7 +223,7 @@ pub enum QueueDeed {
 }
 
 /// How a message of the queue stands, for one recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueState {
     /// Waits for its turn or its next try.
@@ -610,7 +610,9 @@ pub struct Queued {
     pub from: Sender,
     /// Its bytes.
     pub size: u64,
-    /// The recipients that are not settled.
+    /// How it stands: the state of the recipient a person should look at first.
+    pub state: QueueState,
+    /// The recipients that are asked for.
     pub recipients: Vec<QueuedRecipient>,
 }
 

@@ -1,0 +1,231 @@
+use super::*;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use std::path::Path;
+use words_mail::Plane;
+
+const VERBS: [&str; 43] = [
+    "serve",
+    "edge",
+    "init",
+    "check",
+    "status",
+    "failover",
+    "failback",
+    "pin",
+    "unpin",
+    "maintenance",
+    "event list",
+    "event show",
+    "reconcile",
+    "trace",
+    "account add",
+    "account import",
+    "account list",
+    "account suspend",
+    "account resume",
+    "account remove",
+    "account password",
+    "queue list",
+    "queue show",
+    "queue pause",
+    "queue resume",
+    "queue retry",
+    "queue redirect",
+    "queue delete",
+    "queue bounce",
+    "journal verify",
+    "journal show",
+    "journal export",
+    "journal rebuild",
+    "journal erase",
+    "notice test",
+    "notice ack",
+    "notice mute",
+    "dkim",
+    "demo",
+    "event",
+    "account",
+    "queue",
+    "journal",
+];
+
+#[test]
+fn the_command_tree_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_verb_stands_on_the_page_of_commands() {
+    let page = page();
+    for verb in VERBS {
+        assert!(page.contains(&format!(" `stormpost {verb}`\n")), "{verb}");
+    }
+    for (code, words) in code::ALL {
+        assert!(page.contains(&format!("| {code} | {words} |")));
+    }
+}
+
+#[test]
+fn the_page_of_commands_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md");
+    let page = page();
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == page,
+        "docs/commands.md is not what the command tree says; run the tests with WRITE_DOCS=1"
+    );
+}
+
+#[test]
+fn every_verb_and_every_option_is_explained() {
+    fn look(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+        command.get_subcommands().for_each(look);
+    }
+    look(&Cli::command());
+}
+
+#[test]
+fn command_lines_people_type_are_understood() {
+    for line in [
+        "status --json",
+        "--json status --exit-code",
+        "failover office --plane inbound --plane access --accounts a@example.org,b@example.org --reason x",
+        "failover",
+        "pin --for 2h --reason x",
+        "maintenance office --for 30m",
+        "trace --from @example.org --since 2h",
+        "trace 01KAN8ZV9M6T4S2R0Q8P6N4M2K",
+        "account import - --dry-run",
+        "queue list --refused --json --config x.toml",
+        "queue redirect 01KAN8ZV9M6T4S2R0Q8P6N4M2K --into bert@example.org",
+        "queue retry --parked",
+        "journal export --to x --format eml",
+        "dkim example.org --config x.toml",
+        "notice mute --for 2h",
+        "demo --people 3 --messages 10 --outage 5 --dwell 3 --primary debian --keep --report r.json",
+    ] {
+        let words = std::iter::once("stormpost").chain(line.split(' '));
+        Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+    }
+    let cli = Cli::try_parse_from(["stormpost", "failover", "--plane", "sign-in,names"]).unwrap();
+    let Verb::Failover(arguments) = cli.verb else { panic!("failover") };
+    assert_eq!(arguments.planes, [Plane::SignIn, Plane::Names]);
+}
+
+#[test]
+fn wrong_usage_is_refused_before_anything_is_done() {
+    for line in [
+        "fail-over",
+        "failover --plane everything",
+        "failover --accounts nobody",
+        "maintenance office",
+        "maintenance --for soon",
+        "pin --for 5",
+        "trace 123",
+        "account add",
+        "account add a@example.org --class boss",
+        "queue redirect 01KAN8ZV9M6T4S2R0Q8P6N4M2K",
+        "queue list --state gone",
+        "queue list --refused --parked",
+        "journal erase 01KAN8ZV9M6T4S2R0Q8P6N4M2K",
+        "demo --people 1",
+    ] {
+        let words = std::iter::once("stormpost").chain(line.split(' '));
+        let error = Cli::try_parse_from(words).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+    let bare = Cli::try_parse_from(["stormpost"]).unwrap_err();
+    assert_eq!(bare.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+}
+
+const PROGRAMS: Programs = Programs {
+    serve: |_| Ok(()),
+    edge: |_| anyhow::bail!("no edge today"),
+    demo: |arguments| Ok(arguments.keep),
+};
+
+fn stormpost(folder: &tempfile::TempDir, line: &str) -> Result<u8, (u8, String)> {
+    let config = folder.path().join("stormpost.toml");
+    let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    let all =
+        ["stormpost".to_owned(), "--config".to_owned(), config.display().to_string(), "--json".to_owned()];
+    run(Cli::try_parse_from(all.into_iter().chain(words)).unwrap(), PROGRAMS).map_err(|f| (f.code, f.words))
+}
+
+fn place() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[node]\nname = \"mx.example.org\"\ndata = \"data\"\n[[domain]]\nname = \"example.org\"\n\
+                accounts = [\"anna@example.org\"]\ndkim = { key_file = \"dkim.pem\" }\n";
+    std::fs::write(folder.path().join("stormpost.toml"), text).unwrap();
+    folder
+}
+
+#[test]
+fn exit_codes_tell_scripts_what_happened() {
+    let folder = place();
+    assert_eq!(stormpost(&folder, "serve"), Ok(code::WELL));
+    assert_eq!(stormpost(&folder, "demo --keep"), Ok(code::WELL));
+    assert_eq!(stormpost(&folder, "demo"), Ok(code::FOUND));
+    assert_eq!(stormpost(&folder, "edge").unwrap_err(), (code::FAILED, "no edge today".to_owned()));
+    let (code, words) = stormpost(&folder, "status").unwrap_err();
+    assert!(code == code::NOT_RUNNING && words.contains("the node is not running"), "{words}");
+    assert_eq!(stormpost(&folder, "queue delete").unwrap_err().0, code::USAGE, "delete what?");
+    assert_eq!(stormpost(&folder, "queue delete --all --parked").unwrap_err().0, code::USAGE);
+    assert_eq!(stormpost(&folder, "queue delete --all").unwrap_err().0, code::NOT_RUNNING);
+    assert_eq!(stormpost(&folder, "trace").unwrap_err().0, code::USAGE);
+    assert_eq!(stormpost(&folder, "trace --since yesterday").unwrap_err().0, code::USAGE);
+    assert_eq!(stormpost(&folder, "failover").unwrap_err().0, code::FAILED, "there is no primary");
+    assert_eq!(stormpost(&folder, "dkim example.com").unwrap_err().0, code::USAGE);
+    assert_eq!(stormpost(&folder, "dkim example.org"), Ok(code::WELL));
+    std::fs::remove_file(folder.path().join("stormpost.toml")).unwrap();
+    let (code, words) = stormpost(&folder, "status").unwrap_err();
+    assert!(code == code::FAILED && words.contains("stormpost init writes one"), "{words}");
+}
+
+#[test]
+fn accounts_are_kept_without_a_running_node() {
+    let folder = place();
+    assert_eq!(stormpost(&folder, "account add bert@example.org --name Bert --alias b@example.org"), Ok(0));
+    let (code, words) = stormpost(&folder, "account add carl@example.org --alias b@example.org").unwrap_err();
+    assert!(code == code::FAILED && words.contains("already belongs to bert@example.org"), "{words}");
+    assert!(stormpost(&folder, "account add x@elsewhere.org").is_err());
+    std::fs::write(folder.path().join("people.csv"), "address\ndora@example.org\nnobody\n").unwrap();
+    let import = format!("account import {}", folder.path().join("people.csv").display());
+    let (_, words) = stormpost(&folder, &import).unwrap_err();
+    assert!(words.contains("line 3") && words.contains("nothing was changed"), "{words}");
+    std::fs::write(folder.path().join("people.csv"), "address\ndora@example.org\n").unwrap();
+    assert_eq!(stormpost(&folder, &import), Ok(0));
+    assert_eq!(stormpost(&folder, "account suspend dora@example.org"), Ok(0));
+    assert_eq!(stormpost(&folder, "account list"), Ok(0));
+    assert!(
+        stormpost(&folder, "account suspend zoe@example.org").unwrap_err().1.contains("there is no account")
+    );
+    assert!(
+        stormpost(&folder, "account remove anna@example.org")
+            .unwrap_err()
+            .1
+            .contains("listed in the configuration")
+    );
+    assert_eq!(stormpost(&folder, "account remove bert@example.org"), Ok(0));
+    let file = std::fs::read_to_string(folder.path().join("data/directory/directory.json")).unwrap();
+    assert!(
+        file.contains("dora@example.org") && file.contains("\"suspended\":true") && !file.contains("bert")
+    );
+}
+
+#[test]
+fn a_data_folder_that_somebody_else_has_is_left_alone() {
+    let folder = place();
+    let _held = crate::compose::stores::lock(&folder.path().join("data")).unwrap();
+    let (code, words) = stormpost(&folder, "account add bert@example.org").unwrap_err();
+    assert!(code == code::NOT_RUNNING && words.contains("another stormpost uses"), "{words}");
+    assert!(stormpost(&folder, "journal rebuild").is_err());
+}
