@@ -1,18 +1,23 @@
 //! `stormpost serve`: one node, from opening its stores to closing its doors.
 
 use crate::certificates::{CertificateFiles, Certificates};
-use crate::compose::sign_in::{AskPrimary, Reception};
+use crate::compose::owed::Reconciled;
+use crate::compose::primaries::Primaries;
+use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
 use crate::compose::{doors, stores};
 use crate::configuration::Configuration;
 use anyhow::{Context, Result};
-use rules_signin::Answer;
+use roads_mirror::{Mirror, MirrorOptions, MirrorParts};
+use roads_watch::Watch;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use stores_directory::Snapshot;
 use stores_mailbox::Applier;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use words_mail::{AccountId, PrimaryId};
-use words_world::{Boxed, World};
+use words_mail::{Address, PrimaryId};
+use words_world::World;
 
 /// Serves until SIGTERM or SIGINT, then finishes what is open.
 ///
@@ -90,19 +95,60 @@ impl Roads {
         self.running.spawn(async move { directory.run(stop).await });
 
         let certificate = self.certificate(configuration)?;
+        let primaries = Primaries::open(&self.world, configuration)?;
         let reception = Arc::new(Reception::new(
             stores.directory.clone(),
             stores.ledger.clone(),
-            Arc::new(NobodyToAsk),
+            primaries.clone(),
             self.world.clock.clone(),
             configuration.node.name.clone(),
         ));
-        let accept = doors::accept(&self.world, configuration, stores, certificate, reception, None);
+        self.watch(configuration, stores, &primaries);
+        self.mirror(configuration, stores, &primaries);
+        let accept = doors::accept(
+            &self.world,
+            configuration,
+            stores,
+            certificate,
+            reception,
+            Some(primaries.clone()),
+        );
         for (door, listener) in doors::open(&self.world, configuration).await? {
             let (accept, stop) = (accept.clone(), self.stop.clone());
             self.running.spawn(async move { accept.run(door, listener, stop).await });
         }
         Ok(())
+    }
+
+    fn watch(&mut self, configuration: &Configuration, stores: &Stores, primaries: &Arc<Primaries>) {
+        let reconciled = Arc::new(Reconciled::default());
+        let follow = reconciled.clone().follow(stores.ledger.clone(), self.stop.clone());
+        self.running.spawn(follow);
+        let (_live, live) = mpsc::channel(1);
+        let watch = Watch {
+            world: self.world.clone(),
+            ledger: stores.ledger.clone(),
+            node: configuration.node.name.clone(),
+            watched: primaries.watched(configuration, &askable(configuration, &stores.directory.snapshot())),
+            live,
+            owed: reconciled,
+        };
+        self.running.spawn(watch.run(self.stop.clone()));
+    }
+
+    fn mirror(&mut self, configuration: &Configuration, stores: &Stores, primaries: &Arc<Primaries>) {
+        let mirror = Mirror::new(MirrorParts {
+            world: self.world.clone(),
+            journal: stores.reader.clone(),
+            ledger: stores.ledger.clone(),
+            mailboxes: stores.mailboxes.clone(),
+            directory: stores.directory.watch(),
+            trace_key: stores.trace_key.clone(),
+            doors: primaries.clone(),
+            primaries: configuration.primaries.iter().map(|primary| primary.id.clone()).collect(),
+            options: MirrorOptions::default(),
+        });
+        self.running.spawn(mirror.run(self.stop.clone()));
     }
 
     /// The certificate in use, and the task that rereads it.
@@ -157,11 +203,21 @@ async fn stop_signal() -> &'static str {
     }
 }
 
-/// Stands in where no primary can be asked about passwords.
-struct NobodyToAsk;
-
-impl AskPrimary for NobodyToAsk {
-    fn ask<'a>(&'a self, _: &'a PrimaryId, _: &'a AccountId, _: &'a str) -> Boxed<'a, Answer> {
-        Box::pin(async { Answer::NoAnswer })
+/// An address at each primary that a probe may ask about: the first account there.
+fn askable(configuration: &Configuration, directory: &Snapshot) -> BTreeMap<PrimaryId, Address> {
+    let mut askable = BTreeMap::new();
+    for account in directory.accounts() {
+        if let Some(primary) = directory.primary_of(&account.id()) {
+            askable.entry(primary.clone()).or_insert_with(|| account.address.clone());
+        }
     }
+    // A primary whose accounts nobody listed is asked about its postmaster (RFC 5321 §4.5.1).
+    for domain in configuration.directory_domains() {
+        if let Some(primary) = domain.primary
+            && let Ok(postmaster) = Address::new("postmaster", &domain.name)
+        {
+            askable.entry(primary).or_insert(postmaster);
+        }
+    }
+    askable
 }

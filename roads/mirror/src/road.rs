@@ -77,6 +77,8 @@ pub struct Mirror {
     rest: HashMap<AccountId, (Instant, Duration)>,
 }
 
+/// After a change it is waited so long for others that belong to it.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// The first and the longest rest of an account whose replay failed.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -118,10 +120,15 @@ impl Mirror {
                 _ = shutdown.wait_for(|stop| *stop) => return,
                 () = turn => {}
             }
+            let woken = async {
+                // A person's program does several things at once; they are carried over together.
+                let _ = durable.changed().await;
+                sleep(TOGETHER).await;
+            };
             tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|stop| *stop) => return,
-                _ = durable.changed() => sleep(Duration::from_millis(50)).await,
+                () = woken => {}
                 () = sleep(self.parts.options.look_every) => {}
             }
         }

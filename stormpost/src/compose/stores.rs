@@ -43,9 +43,9 @@ pub fn log_options(configuration: &Configuration, kind: LogKind) -> LogOptions {
         seal_after: limits.seal_after,
         batch_bytes: limits.batch_size,
         queue_max: limits.queue_records,
-        queue_bytes: usize::try_from(limits.queue_size).unwrap_or(usize::MAX),
+        queue_bytes: limits.queue_size,
         reserve_bytes: limits.reserve,
-        inline_max: usize::try_from(limits.inline_size).unwrap_or(usize::MAX),
+        inline_max: limits.inline_size,
         ..LogOptions::new(configuration.node.data.join(name), kind, &configuration.node.name)
     }
 }
