@@ -141,6 +141,45 @@ async fn a_sender_that_died_before_the_reply_is_not_stored_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn power_lost_at_any_step_loses_and_doubles_nothing() {
+    for (point, heard) in [
+        ("accept.before_store", false),
+        ("accept.after_store", false),
+        ("accept.before_reply", false),
+        ("accept.after_reply", true),
+    ] {
+        let house = House::new();
+        let mut client = house.greet(Door::Edge).await;
+        let (disk, passed) = (house.disk.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let reached = passed.clone();
+        words_world::on_crash_point(false, move |name| {
+            if name == point && !reached.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                disk.power_off();
+            }
+        });
+        client.begin("x@sender.example", &["anna@example.org"]).await;
+        client.say(&format!("{MESSAGE}.\r\n")).await;
+        if heard {
+            trace(&client.hear().await);
+        }
+        tokio::time::sleep(SECOND).await;
+        words_world::on_crash_point(false, |_| {});
+        assert!(passed.load(std::sync::atomic::Ordering::Relaxed), "{point} is not on the way");
+        let disk = house.disk.clone();
+        drop((house, client));
+        disk.restart();
+        let house = House::on(disk, |_| {});
+        let before = house.stored().len();
+        assert_eq!(before, usize::from(point != "accept.before_store"), "{point}");
+        let mut client = house.greet(Door::Edge).await;
+        let again = trace(&client.send("x@sender.example", &["anna@example.org"], MESSAGE).await);
+        let stored = house.stored();
+        assert_eq!(stored.len(), 1, "{point}");
+        assert_eq!(stored[0].0.trace, again, "{point}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_said_after_the_250_proves_that_it_was_heard() {
     for (said, messages) in [("NOOP\r\n", 2), ("QUIT\r\n", 2), ("", 1)] {
         let house = House::new();
