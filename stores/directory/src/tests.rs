@@ -630,3 +630,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_loops_can_run_on_any_thread() {
+    fn can_move<T: Send>(_: T) {}
+    let disk = MemoryDisk::new();
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    can_move(company(&disk).run(stopped.clone()));
+    can_move(Follower::open(&world(&disk), options()).unwrap().run(stopped));
+    let directory = company(&disk);
+    can_move(async move {
+        if let SignIn::Ask(question) = directory.sign_in("anna@acme.example", "x", HERE).await {
+            let _ = directory.primary_said_yes(&question, "x", HERE).await;
+        }
+    });
+}
