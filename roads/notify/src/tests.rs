@@ -254,7 +254,7 @@ async fn muted_notices_are_written_down_and_not_sent() {
     let house = House::new();
     let anna = Letterbox::new("anna@outside.net");
     house
-        .run(&[anna.clone()], async |scribe| {
+        .run(std::slice::from_ref(&anna), async |scribe| {
             let until = house.world.clock.now().after(Duration::from_secs(1_000));
             scribe.ask(RequestKind::Mute { until }).await;
             scribe.all(Ready, Active, Some(1)).await;
@@ -299,7 +299,7 @@ async fn a_refusal_for_good_is_not_tried_again_before_the_next_reminder() {
     anna.broken.store(true, Ordering::Relaxed);
     anna.for_good.store(true, Ordering::Relaxed);
     house
-        .run(&[anna.clone()], async |scribe| {
+        .run(std::slice::from_ref(&anna), async |scribe| {
             scribe.all(Ready, Active, Some(1)).await;
             seconds(3_000).await;
             assert_eq!(scribe.notices().len(), 2, "begun, failed");
@@ -359,7 +359,7 @@ async fn a_person_is_asked_and_a_pin_names_who_and_until_when() {
     let house = House::new();
     let anna = Letterbox::new("anna@outside.net");
     house
-        .run(&[anna.clone()], async |scribe| {
+        .run(std::slice::from_ref(&anna), async |scribe| {
             scribe.all(Ready, Suspect, None).await;
             scribe.order(Plane::Inbound, Suspect, Suspect, Scope::All, None).await;
             seconds(5).await;
@@ -379,7 +379,7 @@ async fn a_full_disk_is_no_reason_to_tell_nobody() {
     let house = House::new();
     let anna = Letterbox::new("anna@outside.net");
     house
-        .run(&[anna.clone()], async |scribe| {
+        .run(std::slice::from_ref(&anna), async |scribe| {
             scribe.order(Plane::Inbound, Suspect, Active, Scope::All, Some(1)).await;
             house.disk.set_capacity(Some(house.disk.used()));
             seconds(600).await;
@@ -393,7 +393,7 @@ async fn a_clock_that_jumps_makes_no_storm() {
     let house = House::new();
     let anna = Letterbox::new("anna@outside.net");
     house
-        .run(&[anna.clone()], async |scribe| {
+        .run(std::slice::from_ref(&anna), async |scribe| {
             scribe.all(Ready, Active, Some(1)).await;
             house.wall.1.fetch_add(40_000_000, Ordering::Relaxed);
             seconds(3_700).await;

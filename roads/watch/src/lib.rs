@@ -4,13 +4,15 @@
 //! [`stores_ledger::Ledger::orders`]), and only then do its own machines take it for done. So a crash never leaves a
 //! switch that no record explains, and a restart begins where the ledger says.
 
+mod canary;
 mod machines;
 mod probe;
 #[cfg(test)]
 mod tests;
 
+pub use canary::MailCanary;
 pub use machines::{ACCOUNTS_MAX, Owed, WATCH};
-pub use probe::{Canary, NamesProbe, Probe, Seen, SmtpProbe};
+pub use probe::{Canary, ImapProbe, NamesProbe, Probe, Seen, SmtpProbe};
 pub use rules_failover::Settings;
 
 use machines::{Machines, Numbers};

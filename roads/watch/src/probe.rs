@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use stores_primary::imap::{self, Hop as ImapHop, SignIn, Stage};
 use stores_primary::smtp::{self, Hop};
+use stores_primary::store::StoreError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use words_mail::{Address, Evidence, Finding, Observation, Plane, PrimaryId, Sender};
@@ -76,6 +78,44 @@ impl Probe for SmtpProbe {
 
     fn planes(&self) -> Vec<Plane> {
         vec![self.plane]
+    }
+}
+
+/// IMAP as far as `SELECT`, as the account that looks.
+pub struct ImapProbe {
+    /// The outside.
+    pub world: World,
+    /// Where.
+    pub hop: ImapHop,
+    /// As whom.
+    pub sign_in: SignIn,
+}
+
+impl Probe for ImapProbe {
+    fn look(&self) -> Boxed<'_, Vec<Seen>> {
+        Box::pin(async move { told_by(&imap::probe(&self.world, &self.hop, &self.sign_in).await) })
+    }
+
+    fn planes(&self) -> Vec<Plane> {
+        vec![Plane::Access, Plane::SignIn]
+    }
+}
+
+/// What an IMAP dialogue tells about reading and about signing in.
+pub(crate) fn told_by(seen: &imap::Probe) -> Vec<Seen> {
+    let one = |plane, finding| Seen { plane, finding, micros: seen.micros(), detail: seen.words() };
+    let Some(failed) = seen.failed() else {
+        return vec![one(Plane::Access, Finding::Up), one(Plane::SignIn, Finding::Up)];
+    };
+    match (failed.stage, &failed.failure) {
+        // Our own password may be wrong, or we ask too much: that says nothing about anybody else.
+        (_, Some(StoreError::SignIn(_) | StoreError::Throttled { .. } | StoreError::Unsupported(_))) => {
+            tracing::warn!(why = %escaped(&seen.words()), "the account that looks cannot sign in");
+            Vec::new()
+        }
+        (Stage::Select, _) => vec![one(Plane::Access, Finding::Down), one(Plane::SignIn, Finding::Up)],
+        // Who cannot connect, or gets no answer to a password, can neither sign in nor read.
+        _ => vec![one(Plane::Access, Finding::Down), one(Plane::SignIn, Finding::Down)],
     }
 }
 

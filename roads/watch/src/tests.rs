@@ -533,3 +533,23 @@ async fn a_canary_is_one_at_a_time_and_expires() {
     }
     assert_eq!(found, [Finding::Up, Finding::Up, Finding::Up, Finding::Down, Finding::Down]);
 }
+
+#[test]
+fn what_an_imap_dialogue_tells_is_told_of_the_right_plane() {
+    use stores_primary::imap::{Probe as Dialogue, Stage, Step};
+    use stores_primary::store::StoreError as E;
+    let told = |stage, failure: Option<E>| {
+        let messages = failure.is_none().then_some(3);
+        let seen = Dialogue { steps: vec![Step { stage, micros: 1, failure }], messages };
+        crate::probe::told_by(&seen).into_iter().map(|s| (s.plane, s.finding)).collect::<Vec<_>>()
+    };
+    let both = |access, sign_in| vec![(Plane::Access, access), (Plane::SignIn, sign_in)];
+    let (up, down) = (Finding::Up, Finding::Down);
+    assert_eq!(told(Stage::Select, None), both(up, up));
+    for stage in [Stage::Names, Stage::Connect, Stage::Greeting, Stage::Tls, Stage::SignIn] {
+        assert_eq!(told(stage, Some(E::NoAnswer("x".into()))), both(down, down), "{stage}");
+    }
+    assert_eq!(told(Stage::SignIn, Some(E::Unavailable("x".into()))), both(down, down));
+    assert_eq!(told(Stage::Select, Some(E::Unavailable("x".into()))), both(down, up));
+    assert_eq!(told(Stage::SignIn, Some(E::SignIn("x".into()))), vec![], "our own password may be wrong");
+}
