@@ -2,6 +2,7 @@
 
 use super::stores::Stores;
 use crate::configuration::Configuration;
+use crate::world::Resolver;
 use anyhow::{Context, Result};
 use roads_accept::{Accept, AcceptLimits, AcceptParts, CallOut, Door, MailAuth, SignIn};
 use rules_policy::Policy;
@@ -45,7 +46,8 @@ pub fn accept(
     sign_in: Arc<dyn SignIn>,
     call_out: Option<Arc<dyn CallOut>>,
 ) -> Arc<Accept> {
-    let authentication = match MailAuth::system(&configuration.node.name) {
+    let resolver = Resolver::new(configuration.node.name_server).library();
+    let authentication = match resolver.map(|resolver| MailAuth::new(&configuration.node.name, resolver)) {
         Ok(mail_auth) => Some(Arc::new(mail_auth) as Arc<dyn roads_accept::Authentication>),
         Err(why) => {
             tracing::warn!(%why, "SPF, DKIM and DMARC are not checked: no usable name server");

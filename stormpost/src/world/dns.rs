@@ -44,6 +44,14 @@ impl Resolver {
         Resolver { inner: inner.map_err(|e| e.to_string()) }
     }
 
+    /// The resolver itself, for a library that asks by its own rules.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn library(self) -> Result<TokioResolver, String> {
+        self.inner
+    }
+
     fn resolver(&self) -> Result<&TokioResolver, NameError> {
         self.inner.as_ref().map_err(|why| NameError::Temporary(format!("no resolver: {why}")))
     }
