@@ -47,6 +47,16 @@ impl Selected {
         }
     }
 
+    /// The UIDs a set of the client means, whether or not there is or was such a message.
+    pub(crate) fn meant(&self, set: &SequenceSet) -> UidRanges {
+        let highest = self.uids.last().unwrap_or(0).max(self.folder.uidnext - 1);
+        let mut meant = UidRanges::new();
+        for (first, last) in set.resolve(highest).ranges() {
+            meant.insert_span(*first, *last);
+        }
+        meant
+    }
+
     /// Whether a set names a message number that does not exist: that is a fault of the client.
     pub(crate) fn is_beyond(&self, set: &SequenceSet, uid: bool) -> bool {
         if uid {

@@ -66,11 +66,7 @@ impl Session {
     fn tell_vanished(&mut self, fetch: &Fetch, since: u64) {
         let Some(selected) = &self.selected else { return };
         let Ok(changed) = self.mailboxes().changed(selected.id(), since) else { return };
-        let mut wanted = UidRanges::new();
-        for (first, last) in fetch.set.resolve(selected.uids.last().unwrap_or(0)).ranges() {
-            wanted.insert_span(*first, *last);
-        }
-        self.out.vanished(true, &ranges(&changed.expunged.common(&wanted)));
+        self.out.vanished(true, &ranges(&changed.expunged.common(&selected.meant(&fetch.set))));
     }
 
     /// Messages with their numbers, and whether they became `\Seen` just now because they are read.

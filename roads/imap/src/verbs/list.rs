@@ -67,7 +67,7 @@ impl Session {
                 return Ok(());
             }
         };
-        let plain = list.returns.is_none();
+        let plain = list.returns.is_none() && !list.subscribed && !list.special_use && !list.recursive_match;
         let returns = list.returns.clone().unwrap_or(ListReturn {
             children: true,
             special_use: true,

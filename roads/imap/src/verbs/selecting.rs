@@ -84,17 +84,10 @@ impl Session {
             Ok(changed) => changed,
             Err(error) => return Ok(Err(error)),
         };
-        let of_interest = |uids: &UidRanges| match &known.known {
-            Some(set) => {
-                let mut wanted = UidRanges::new();
-                for (first, last) in set.resolve(selected.uids.last().unwrap_or(0)).ranges() {
-                    wanted.insert_span(*first, *last);
-                }
-                uids.common(&wanted)
-            }
-            None => uids.clone(),
+        let gone = match &known.known {
+            Some(set) => changed.expunged.common(&selected.meant(set)),
+            None => changed.expunged,
         };
-        let gone = of_interest(&changed.expunged);
         self.out.vanished(true, &ranges(&gone));
         for (uid, flags, modseq) in &changed.messages {
             self.tell_flags(*uid, flags, *modseq);
