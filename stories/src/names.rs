@@ -121,19 +121,15 @@ fn answer(query: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     let records = found.map_or(&[][..], Vec::as_slice);
     let mut out = query.get(..2)?.to_vec();
     // An authoritative answer; name error when nothing of this name is known.
-    out.extend([
-        0x85,
-        if exists { 0x80 } else { 0x83 },
-        0,
-        1,
-        0,
-        u8::try_from(records.len()).ok()?,
-        0,
-        0,
-        0,
-        0,
-    ]);
+    let authority = u8::from(records.is_empty());
+    let count = u8::try_from(records.len()).ok()?;
+    out.extend([0x85, if exists { 0x80 } else { 0x83 }, 0, 1, 0, count, 0, authority, 0, 0]);
     out.extend_from_slice(question);
+    if records.is_empty() {
+        // RFC 2308 §3: a start of authority lets the asker remember the no, here for five seconds.
+        out.extend([0, 0, 6, 0, 1, 0, 0, 0, 5, 0, 22, 0, 0]);
+        out.extend([1_u32, 5, 5, 5, 5].iter().flat_map(|number| number.to_be_bytes()));
+    }
     for record in records {
         out.extend([0xC0, 0x0C]);
         out.extend(kind.to_be_bytes());

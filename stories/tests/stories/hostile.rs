@@ -290,7 +290,8 @@ fn nothing_said_before_starttls_counts_after_it() {
         "import socket,ssl\ns=socket.create_connection(('127.0.0.1',{port}))\ns.recv(999)\n\
          s.sendall(b'EHLO a.test\\r\\n'); s.recv(9999)\n\
          s.sendall(b'STARTTLS\\r\\nMAIL FROM:<injected@outside.test>\\r\\n')\n\
-         c=s.recv(9999)\nassert c.startswith(b'220') and c.count(b'\\r\\n')==1, c\n\
+         c=s.recv(9999)\nif c.startswith(b'5') and s.recv(9999) in (b'', c): print('held'); raise SystemExit\n\
+         assert c.startswith(b'220') and c.count(b'\\r\\n')==1, c\n\
          x=ssl.create_default_context(); x.check_hostname=False; x.verify_mode=ssl.CERT_NONE\n\
          try:\n t=x.wrap_socket(s)\n t.sendall(b'RCPT TO:<anna@company.test>\\r\\n'); r=t.recv(9999)\n\
          \x20assert r.startswith(b'503'), r\nexcept (ssl.SSLError, ConnectionError): pass\nprint('held')\n",
