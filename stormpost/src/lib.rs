@@ -9,6 +9,8 @@ pub mod command;
 pub mod compose;
 pub mod configuration;
 pub mod control;
+pub mod demo;
 pub mod init;
+pub mod logging;
 pub mod serve;
 pub mod world;

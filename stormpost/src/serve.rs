@@ -24,6 +24,7 @@ use words_world::World;
 /// # Errors
 /// When something needed cannot be opened, in words that say what to do.
 pub fn serve(configuration: Configuration) -> Result<()> {
+    crate::logging::begin(configuration.node.log_json);
     // The first provider installed is the one; without this, two in the tree would stop the program later.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     raise_open_files();
@@ -36,6 +37,14 @@ pub fn serve(configuration: Configuration) -> Result<()> {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     drop(lock);
     served
+}
+
+/// Serves the edge alone, as a process of its own.
+///
+/// # Errors
+/// When something needed cannot be opened.
+pub fn edge(_: Configuration) -> Result<()> {
+    anyhow::bail!("the edge does not run as a process of its own yet; `stormpost serve` runs it")
 }
 
 /// Ten thousand idle senders need ten thousand descriptors; the usual soft limit is 1,024.

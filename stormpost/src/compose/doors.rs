@@ -5,6 +5,7 @@ use crate::configuration::Configuration;
 use crate::world::Resolver;
 use anyhow::{Context, Result};
 use roads_accept::{Accept, AcceptLimits, AcceptParts, CallOut, Door, MailAuth, SignIn};
+use roads_imap::{Door as ImapDoor, Imap, ImapLimits, ImapOptions, Security};
 use rules_policy::Policy;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,6 +94,41 @@ pub async fn open(world: &World, configuration: &Configuration) -> Result<Vec<(D
     let local = world.net.listen_local(path).await.with_context(|| format!("opening {}", path.display()))?;
     doors.push((Door::Local, local));
     Ok(doors)
+}
+
+/// IMAP out of the configuration, with its doors open.
+///
+/// # Errors
+/// When a port is taken or may not be used.
+pub async fn imap(
+    world: &World,
+    configuration: &Configuration,
+    stores: &Stores,
+    tls: Certificate,
+    sign_in: Arc<dyn roads_imap::SignIn>,
+) -> Result<Imap> {
+    let (listen, limits) = (&configuration.listen, &configuration.limits);
+    let doors: Vec<ImapDoor> = [(&listen.imap, Security::StartTls), (&listen.imaps, Security::Implicit)]
+        .into_iter()
+        .flat_map(|(addresses, security)| addresses.iter().map(move |at| ImapDoor { at: *at, security }))
+        .collect();
+    let options = ImapOptions {
+        host: configuration.node.name.clone(),
+        limits: ImapLimits {
+            connections: limits.imap_connections,
+            connections_per_account: u32::try_from(limits.imap_connections_per_account).unwrap_or(u32::MAX),
+            idle_time: limits.imap_idle,
+            message: limits.message_size,
+            ..ImapLimits::default()
+        },
+    };
+    Imap::open(world, stores.mailboxes.clone(), sign_in, tls, options, &doors).await.with_context(|| {
+        let places: Vec<String> = doors.iter().map(|door| door.at.to_string()).collect();
+        format!(
+            "listening for IMAP on {} (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
+            places.join(", ")
+        )
+    })
 }
 
 /// Opens one door.

@@ -8,7 +8,7 @@ use crate::configuration::{
 use anyhow::{Context, Result, anyhow};
 use roads_accept::{Answer as Said, CallOut};
 use roads_mirror::{Doors, Right};
-use roads_watch::{Flight, Probe, Seen, Settings, SmtpProbe, Watched};
+use roads_watch::{Flight, ImapProbe, MailCanary, Probe, Seen, Settings, SmtpProbe, Watched};
 use rules_signin::Answer;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -129,10 +129,13 @@ impl Primaries {
         hop.limits = hop.limits.at_most(settings.probe_timeout);
         let mut probes: Vec<Arc<dyn Probe>> =
             vec![Arc::new(SmtpProbe { world: self.world.clone(), hop, recipient, plane: Plane::Inbound })];
-        if let Some(mailbox) = &way.mailbox {
-            let mut hop = mailbox.clone();
+        let mailbox = way.mailbox.clone().map(|mut hop| {
             hop.limits = hop.limits.at_most(settings.probe_timeout);
-            let sign_in = way.reader.as_ref().and_then(|key| key.for_account(&account));
+            hop
+        });
+        let sign_in = way.reader.as_ref().and_then(|key| key.for_account(&account));
+        // Without a credential reading stays unmeasured by probes; silence is never taken for health.
+        if let (Some(hop), Some(sign_in)) = (mailbox.clone(), sign_in) {
             probes.push(Arc::new(ImapProbe { world: self.world.clone(), hop, sign_in }));
         }
         if let Place::Host(host, _) = &way.deliver.place
@@ -141,16 +144,36 @@ impl Primaries {
         {
             probes.push(Arc::new(HostProbe { world: self.world.clone(), host: host.clone() }));
         }
-        let flights: Vec<Flight> = Vec::new();
         Some(Watched {
             id: settings.id.clone(),
             settings: judgement(settings),
             probes,
             probe_limit: settings.probe_timeout * 3,
-            canaries: flights,
+            canaries: self.canaries(settings, way, mailbox).into_iter().collect(),
         })
     }
 }
+
+impl Primaries {
+    /// The canary of a primary, where it has an account of its own that we may change.
+    fn canaries(&self, settings: &PrimarySettings, way: &Way, mailbox: Option<imap::Hop>) -> Option<Flight> {
+        let to = settings.canary.clone()?;
+        let sign_in = way.writer.as_ref().and_then(|key| key.for_account(&AccountId::new(&to.key())))?;
+        let canary = MailCanary {
+            world: self.world.clone(),
+            hop: way.deliver.clone(),
+            mailboxes: mailbox?,
+            sign_in,
+            from: to.clone(),
+            to,
+        };
+        let patience = CANARY_PATIENCE.min(settings.canary_every);
+        Some(Flight { canary: Arc::new(canary), every: settings.canary_every, patience })
+    }
+}
+
+/// A canary that has not arrived after so long has not arrived.
+const CANARY_PATIENCE: Duration = Duration::from_secs(120);
 
 fn judgement(settings: &PrimarySettings) -> Settings {
     Settings {
@@ -302,31 +325,6 @@ impl CallOut for Primaries {
                 Called::CannotTell(_) => Said::NoAnswer,
             }
         })
-    }
-}
-
-/// IMAP as far as `SELECT`: what people need to read. Who cannot connect can neither read nor sign in.
-struct ImapProbe {
-    world: World,
-    hop: imap::Hop,
-    sign_in: Option<SignIn>,
-}
-
-impl Probe for ImapProbe {
-    fn look(&self) -> Boxed<'_, Vec<Seen>> {
-        Box::pin(async move {
-            // Without a credential only the door can be tried: a refusal is a sign of life, not of access.
-            let nobody = SignIn::own("stormpost-probe", "none");
-            let seen = imap::probe(&self.world, &self.hop, self.sign_in.as_ref().unwrap_or(&nobody)).await;
-            let up = seen.is_up() || (self.sign_in.is_none() && seen.is_refused());
-            let finding = if up { Finding::Up } else { Finding::Down };
-            let of = |plane| Seen { plane, finding, micros: seen.micros(), detail: seen.words() };
-            self.planes().into_iter().map(of).collect()
-        })
-    }
-
-    fn planes(&self) -> Vec<Plane> {
-        vec![Plane::Access, Plane::SignIn]
     }
 }
 

@@ -228,3 +228,21 @@ impl roads_accept::SignIn for Reception {
         })
     }
 }
+
+impl roads_imap::SignIn for Reception {
+    fn check<'a>(
+        &'a self,
+        user: &'a str,
+        password: &'a str,
+        peer: IpAddr,
+    ) -> Boxed<'a, Result<AccountId, roads_imap::SignInRefusal>> {
+        Box::pin(async move {
+            Reception::check(self, user, password, peer).await.map_err(|refusal| match refusal {
+                refusal if refusal.is_temporary() => {
+                    roads_imap::SignInRefusal::Later(refusal.words().to_owned())
+                }
+                _ => roads_imap::SignInRefusal::Wrong,
+            })
+        })
+    }
+}

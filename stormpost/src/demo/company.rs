@@ -64,7 +64,8 @@ impl Server {
     /// When it ends or does not answer in 20 s; the text quotes the end of its log.
     pub async fn start(&mut self) -> Result<()> {
         let program = std::env::current_exe().context("finding this program")?;
-        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).context("opening the log")?;
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(&self.log).context("opening the log")?;
         let child = Command::new(program)
             .arg("serve")
             .arg("--config")

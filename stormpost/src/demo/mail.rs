@@ -25,7 +25,10 @@ impl Stock {
     pub fn read(path: &Path) -> Result<Stock> {
         let messages = if path.is_dir() { read_folder(path)? } else { read_file(path)? };
         if messages.is_empty() {
-            bail!("{} holds no messages; give an mbox file, a Maildir or a folder of .eml files", path.display());
+            bail!(
+                "{} holds no messages; give an mbox file, a Maildir or a folder of .eml files",
+                path.display()
+            );
         }
         Ok(Stock { messages })
     }
@@ -153,7 +156,8 @@ fn split_mbox(bytes: &[u8]) -> Vec<Vec<u8>> {
             continue;
         }
         after_empty = line == b"\n" || line == b"\r\n";
-        let quoted = line.iter().position(|b| *b != b'>').is_some_and(|at| at > 0 && line[at..].starts_with(b"From "));
+        let quoted =
+            line.iter().position(|b| *b != b'>').is_some_and(|at| at > 0 && line[at..].starts_with(b"From "));
         if let Some(message) = messages.last_mut() {
             message.extend_from_slice(if quoted { &line[1..] } else { line });
         }

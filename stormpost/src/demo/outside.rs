@@ -1,9 +1,9 @@
 //! The world outside: mail servers that write to the company, remember what they were told, and try again.
 
 use super::mail::Stock;
-use stores_primary::{Begun, Fate, Hop, Session, Transaction};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use stores_primary::smtp::{Begun, Fate, Hop, Session, Transaction};
 use tokio::sync::watch;
 use words_mail::{Address, Recipient, Sender};
 use words_world::World;
@@ -114,12 +114,22 @@ impl Outside {
 ///
 /// # Errors
 /// In words, when it must be tried again.
-pub async fn send(world: &World, hop: &Hop, from: &Address, to: &Address, message: &[u8]) -> Result<(), String> {
+pub async fn send(
+    world: &World,
+    hop: &Hop,
+    from: &Address,
+    to: &Address,
+    message: &[u8],
+) -> Result<(), String> {
     let mut session = Session::open(world, hop).await.map_err(|e| e.to_string())?;
     let transaction = Transaction {
         sender: Sender(Some(from.clone())),
         recipients: vec![Recipient::new(to.clone())],
-        with: words_smtp::MailParameters { size: Some(message.len() as u64), eight_bit: true, ..Default::default() },
+        with: words_smtp::client::MailParameters {
+            size: Some(message.len() as u64),
+            eight_bit: true,
+            ..Default::default()
+        },
         client: None,
     };
     let Begun { accepted, refused } = session.begin(&transaction).await.map_err(|e| e.to_string())?;

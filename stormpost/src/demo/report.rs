@@ -187,7 +187,9 @@ fn time_line(moments: &[Moment]) -> String {
     let end = moments.last().map_or(1.0, |m| m.at.max(0.1));
     let height = 40 + moments.len() * 22;
     let mut svg = format!("<svg viewBox=\"0 0 900 {height}\" role=\"img\" aria-label=\"time line\">");
-    svg.push_str("<line x1=\"10\" y1=\"20\" x2=\"890\" y2=\"20\" stroke=\"currentColor\" stroke-width=\"2\"/>");
+    svg.push_str(
+        "<line x1=\"10\" y1=\"20\" x2=\"890\" y2=\"20\" stroke=\"currentColor\" stroke-width=\"2\"/>",
+    );
     for (n, moment) in moments.iter().enumerate() {
         let x = 10.0 + 880.0 * moment.at / end;
         let y = 48 + n * 22;
