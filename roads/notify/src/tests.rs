@@ -526,3 +526,34 @@ async fn a_webhook_gets_json_and_its_answer_decides() {
         assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap(), letter().json);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn power_lost_at_any_step_of_a_notice_forgets_none() {
+    for (point, times) in [("notify.begun", 1), ("notify.sent", 2)] {
+        let house = House::new();
+        let anna = Letterbox::new("anna@outside.net");
+        let boxes = [anna.clone()];
+        let disk = house.disk.clone();
+        let first = AtomicBool::new(true);
+        words_world::on_crash_point(false, move |name| {
+            if name == point && first.swap(false, Ordering::Relaxed) {
+                disk.power_off();
+            }
+        });
+        house
+            .run(&boxes, async |scribe| {
+                scribe.order(Plane::Inbound, Suspect, Active, Scope::All, Some(1)).await;
+                while !house.disk.is_off() {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            })
+            .await;
+        for _ in 0..2 {
+            house.disk.restart();
+            house.run(&boxes, async |_| seconds(60).await).await;
+        }
+        // Killed when it was taken but that was not written down, it comes again under the same id.
+        assert_eq!(anna.ids(), vec!["order-1"; times], "{point}");
+    }
+    words_world::on_crash_point(false, |_| {});
+}

@@ -553,3 +553,49 @@ fn what_an_imap_dialogue_tells_is_told_of_the_right_plane() {
     assert_eq!(told(Stage::Select, Some(E::Unavailable("x".into()))), both(down, up));
     assert_eq!(told(Stage::SignIn, Some(E::SignIn("x".into()))), vec![], "our own password may be wrong");
 }
+
+#[tokio::test(start_paused = true)]
+async fn power_lost_at_any_step_of_an_order_leaves_no_switch_without_a_record() {
+    for point in ["watch.order.decided", "watch.order.durable", "watch.order.obeyed"] {
+        // Three planes change four times.
+        for nth in 0..12u64 {
+            let mut house = House::new();
+            house.settings.dwell = Duration::from_secs(20);
+            house.settings.return_dwell = Duration::from_secs(5);
+            let (disk, passed) = (house.disk.clone(), Arc::new(AtomicU64::new(0)));
+            words_world::on_crash_point(false, move |name| {
+                if name == point && passed.fetch_add(1, Ordering::Relaxed) == nth {
+                    disk.power_off();
+                }
+            });
+            let until = async |end: u64| {
+                house
+                    .run(async |_| {
+                        while house.wall.began.elapsed().as_secs() < end && !house.disk.is_off() {
+                            let at = house.wall.began.elapsed().as_secs();
+                            house.primary.down.store((10..50).contains(&at), Ordering::Relaxed);
+                            seconds(1.0).await;
+                        }
+                    })
+                    .await;
+            };
+            until(90).await;
+            assert!(house.disk.is_off(), "{point} was not passed {nth} times");
+            house.disk.restart();
+            until(130).await;
+            house.disk.restart();
+            house
+                .run(async |run| {
+                    let steps = [State::Suspect, State::Active, State::Returning, State::Ready];
+                    for plane in [Plane::Inbound, Plane::Access, Plane::SignIn] {
+                        assert_eq!(run.steps(plane), steps, "{plane}, {point} {nth}");
+                    }
+                    let in_force = check(&run);
+                    assert!(in_force.unready().is_empty() && in_force.open_event(&hq()).is_none());
+                    assert!(OrderKind::ALL.iter().all(|kind| !in_force.on(*kind, &hq(), None)));
+                })
+                .await;
+        }
+    }
+    words_world::on_crash_point(false, |_| {});
+}
