@@ -311,7 +311,16 @@ fn trust(trust: &TrustWanted, found: &mut Vec<Fault>) {
 
 fn secret(source: &SecretSource, found: &mut Vec<Fault>) {
     if let Err(words) = source.read() {
-        found.push(Fault::error(None, words));
+        let fault = Fault::error(None, words);
+        found.push(match source {
+            SecretSource::File(path) if !path.exists() => {
+                let shown = path.display();
+                fault.hint(format!(
+                    "run: install -m 600 /dev/null {shown}; then put the password on its first line"
+                ))
+            }
+            _ => fault,
+        });
     }
 }
 

@@ -320,7 +320,7 @@ fn instructions(arguments: &InitArguments, parsed: &Configuration, dkim: &[DkimR
         let _ = writeln!(out, "   {domain}. IN MX 10 {name}.          (when you are ready to switch)");
         let _ = writeln!(
             out,
-            "   {domain}. IN TXT \"v=spf1 a:{name} … -all\"  (add a:{name} to the record you have)"
+            "   {domain}. IN TXT \"v=spf1 mx a:{name} -all\"  (or add a:{name} to the SPF record you have)"
         );
     }
     for record in dkim {
@@ -486,7 +486,7 @@ mod tests {
         for expected in [
             "mx.example.org. IN A 192.0.2.1",
             "example.org. IN MX 10 mx.example.org.",
-            "v=spf1 a:mx.example.org",
+            "v=spf1 mx a:mx.example.org -all",
             "MTA-STS",
             "tcp dport 25 accept",
             "take mail from 192.0.2.1 on port 2525",

@@ -88,6 +88,17 @@ pub struct Programs {
     pub demo: fn(DemoArguments) -> anyhow::Result<bool>,
 }
 
+const FIRST_STEPS: &str = concat!(
+    "Begin with one of:\n",
+    "  stormpost demo      see it work, without installing anything\n",
+    "  stormpost init      write a configuration, from a few questions\n",
+    "  stormpost check     look at everything the configuration names\n",
+    "  stormpost serve     run\n",
+    "  stormpost status    how everything stands\n\n",
+    "Exit codes: 0 done or well, 1 failed or refused, 2 wrong usage, 3 the node is not running,\n",
+    "4 something was found that a person must look at, 5 not known whether it was done.",
+);
+
 /// Keeps a company's email working while its mail system is down, and gives everything back with proof.
 #[derive(Debug, Parser)]
 #[command(
@@ -97,12 +108,7 @@ pub struct Programs {
                   proof that nothing was lost and nothing arrived twice.\n\nStormpost stands in front of the mail system \
                   (the primary). Every message is safe here before it is acknowledged and handed on from here. When the \
                   primary fails, mail waits, and people go on reading and writing here.",
-    after_long_help = "Begin with one of:\n  stormpost demo                 see it work, without installing anything\n  \
-                       stormpost init                 write a configuration, from a few questions\n  stormpost check \
-                             look at everything the configuration names\n  stormpost serve                run\n  stormpost \
-                       status               how everything stands\n\nExit codes: 0 done or well, 1 failed or refused, 2 \
-                       wrong usage, 3 the node is not running,\n4 something was found that a person must look at, 5 not \
-                       known whether it was done.",
+    after_long_help = FIRST_STEPS,
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 110

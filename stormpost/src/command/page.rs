@@ -69,7 +69,8 @@ fn section(out: &mut String, path: &str, command: &Command, depth: usize) {
         let text = after.to_string();
         let examples = text.strip_prefix("Examples:\n").or_else(|| text.strip_prefix("Example:\n"));
         if let Some(examples) = examples {
-            let lines: Vec<&str> = examples.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+            let lines: Vec<&str> =
+                examples.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
             let _ = write!(out, "\n```sh\n{}\n```\n", lines.join("\n"));
         }
     }
