@@ -9,6 +9,7 @@ pub mod command;
 pub mod compose;
 pub mod configuration;
 pub mod control;
+pub mod crash_at;
 pub mod demo;
 pub mod init;
 pub mod logging;
