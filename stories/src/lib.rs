@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod catcher;
+pub mod crash;
 pub mod crowd;
 pub mod fault;
 pub mod lab;

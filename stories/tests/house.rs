@@ -300,3 +300,12 @@ fn names(line: &str, place: &str) -> bool {
             .is_none_or(|before| !before.is_alphanumeric() && !"/.-_}".contains(before))
     })
 }
+
+#[test]
+fn every_named_crash_point_is_explained() {
+    let page = fs::read_to_string(top().join("docs/crash-states.md")).unwrap_or_default();
+    let points = stories::crash::points(&top());
+    assert!(points.len() > 20, "only {} named places found", points.len());
+    let silent: Vec<&String> = points.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(silent.is_empty(), "docs/crash-states.md says nothing of {silent:?}");
+}
