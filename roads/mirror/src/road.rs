@@ -143,7 +143,14 @@ impl Mirror {
             carried = self.give_back(primary).await;
         }
         let Some(event) = orders.open_event(primary) else { return };
-        if event.returned_by.is_none() || self.closed.contains(&event.id) || !reachable {
+        let well =
+            Plane::ALL.iter().all(|p| !matches!(orders.state(primary, *p), State::Suspect | State::Active));
+        if !well {
+            // A relapse: what was proved before says nothing about what is kept from now on.
+            self.closed.remove(&event.id);
+            self.looking.remove(&event.id);
+        }
+        if !well || event.returned_by.is_none() || self.closed.contains(&event.id) {
             return;
         }
         match self.prove(event, carried).await {

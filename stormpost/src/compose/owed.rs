@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use stores_ledger::{Entry, Ledger};
 use tokio::sync::watch;
-use words_mail::{AccountId, EventId, Plane, PrimaryId};
+use words_mail::{AccountId, EventId, Plane, PrimaryId, State};
 
 /// The events that were reconciled. Giving back is over when the comparison stands in the ledger, whether it came out
 /// clean or lists what a person must look at.
@@ -29,12 +29,7 @@ impl Reconciled {
         loop {
             for entered in &mut scan {
                 match entered {
-                    Ok(entered) => {
-                        if let Entry::Reconciliation(found) = entered.entry {
-                            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-                            events.insert(found.event);
-                        }
-                    }
+                    Ok(entered) => self.hear(&entered.entry),
                     Err(error) => tracing::warn!(%error, "an entry of the ledger cannot be read"),
                 }
             }
@@ -47,8 +42,77 @@ impl Reconciled {
     }
 }
 
+impl Reconciled {
+    fn hear(&self, entry: &Entry) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        match entry {
+            Entry::Reconciliation(found) => {
+                events.insert(found.event);
+            }
+            // A relapse, or a new return: what was compared before says nothing about what was kept since.
+            Entry::Order(order) if matches!(order.to, State::Suspect | State::Active | State::Returning) => {
+                if let Some(event) = order.event {
+                    events.remove(&event);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Owed for Reconciled {
     fn given_back(&self, _: &PrimaryId, _: Plane, _: Option<&AccountId>, event: EventId) -> bool {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).contains(&event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stores_ledger::Reconciliation;
+    use words_mail::{Order, OrderNumber, Scope, Time};
+
+    fn order(to: State) -> Entry {
+        Entry::Order(Order {
+            number: OrderNumber(1),
+            at: Time::default(),
+            primary: PrimaryId("office".into()),
+            plane: Plane::Inbound,
+            from: State::Ready,
+            to,
+            on: Vec::new(),
+            off: Vec::new(),
+            scope: Scope::All,
+            event: Some(EventId(7)),
+            by: "watch".into(),
+            why: String::new(),
+            began: None,
+            until: None,
+            answers: None,
+        })
+    }
+
+    #[test]
+    fn a_relapse_needs_a_proof_of_its_own() {
+        let reconciled = Reconciled::default();
+        let given_back =
+            || reconciled.given_back(&PrimaryId("office".into()), Plane::Inbound, None, EventId(7));
+        let proof = Entry::Reconciliation(Reconciliation {
+            at: Time::default(),
+            event: EventId(7),
+            primary: PrimaryId("office".into()),
+            clean: true,
+            report: serde_json::Value::Null,
+        });
+        reconciled.hear(&order(State::Returning));
+        assert!(!given_back());
+        reconciled.hear(&proof);
+        assert!(given_back());
+        reconciled.hear(&order(State::Active));
+        assert!(!given_back());
+        reconciled.hear(&order(State::Returning));
+        assert!(!given_back());
+        reconciled.hear(&proof);
+        assert!(given_back());
     }
 }
