@@ -12,6 +12,7 @@ use stores_log::{FileDisk, KeyRing, LogKind, LogOptions, Position, SeededRandom}
 use stores_mailbox::{
     Appendix, Bodies, By, Flags, MailboxOptions, Mailboxes, MessageReader, Ready, ViewPlace,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::watch;
 use words_mail::{AccountId, Time, TraceId};
@@ -43,9 +44,9 @@ impl Net for Loopback {
     }
 
     fn listen(&self, at: SocketAddr) -> Boxed<'_, io::Result<Box<dyn Listener>>> {
-        Box::pin(async move {
-            Ok(Box::new(Door(tokio::net::TcpListener::bind(at).await?)) as Box<dyn Listener>)
-        })
+        Box::pin(
+            async move { Ok(Box::new(Door(tokio::net::TcpListener::bind(at).await?)) as Box<dyn Listener>) },
+        )
     }
 
     fn connect_local<'a>(&'a self, _to: &'a Path) -> Boxed<'a, io::Result<Box<dyn Stream>>> {
@@ -88,7 +89,11 @@ impl roads_imap::SignIn for Loopback {
         _peer: IpAddr,
     ) -> Boxed<'a, Result<AccountId, roads_imap::SignInRefusal>> {
         Box::pin(async move {
-            if password == "secret" { Ok(AccountId::new(user)) } else { Err(roads_imap::SignInRefusal::Wrong) }
+            if password == "secret" {
+                Ok(AccountId::new(user))
+            } else {
+                Err(roads_imap::SignInRefusal::Wrong)
+            }
         })
     }
 }
@@ -97,6 +102,7 @@ struct Server {
     mailboxes: Mailboxes,
     plain: SocketAddr,
     encrypted: SocketAddr,
+    trusting: Arc<rustls::ClientConfig>,
     dir: tempfile::TempDir,
     _stop: watch::Sender<bool>,
 }
@@ -105,17 +111,25 @@ fn anna() -> AccountId {
     AccountId::new("anna@example.org")
 }
 
-fn certificate() -> Arc<rustls::ServerConfig> {
+/// A server's side and the side of a client that trusts it.
+fn certificate() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let server = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .unwrap();
-    Arc::new(config)
+    (Arc::new(server), Arc::new(client))
 }
 
 impl Server {
@@ -133,18 +147,16 @@ impl Server {
             reserve_bytes: 0,
             ..LogOptions::new(dir.path().join("mailbox"), LogKind::Mailbox, "node")
         };
-        let options = MailboxOptions {
-            log,
-            view: ViewPlace::File(dir.path().join("view.sqlite")),
-            trace_key: None,
-        };
+        let options =
+            MailboxOptions { log, view: ViewPlace::File(dir.path().join("view.sqlite")), trace_key: None };
         let Ready { mailboxes, writer, applier, .. } =
             Mailboxes::open(&world, KeyRing::new([1; 32], &[]), options, here.clone()).unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(writer.run(stopped.clone()));
         tokio::spawn(applier.run(stopped.clone()));
         mailboxes.open_account(&anna()).await.unwrap();
-        let (_, tls) = watch::channel(Some(certificate()));
+        let (certificate, trusting) = certificate();
+        let (_, tls) = watch::channel(Some(certificate));
         let options = roads_imap::ImapOptions { host: "localhost".into(), limits: Default::default() };
         let door = |security| roads_imap::Door { at: "127.0.0.1:0".parse().unwrap(), security };
         let doors = [door(roads_imap::Security::Optional), door(roads_imap::Security::Implicit)];
@@ -152,7 +164,7 @@ impl Server {
             roads_imap::Imap::open(&world, mailboxes.clone(), here, tls, options, &doors).await.unwrap();
         let (plain, encrypted) = (imap.addresses()[0], imap.addresses()[1]);
         tokio::spawn(imap.run(stopped));
-        Server { mailboxes, plain, encrypted, dir, _stop: stop }
+        Server { mailboxes, plain, encrypted, trusting, dir, _stop: stop }
     }
 
     async fn put(&self, folder: &str, text: &str, flags: &[&str]) {
@@ -201,7 +213,8 @@ async fn curl_reads_searches_and_appends() {
     let listed = run("curl", "curl", &["-sS", "-u", user, &format!("{plain}/")]).await;
     assert!(listed.contains("* LIST (\\HasNoChildren) \"/\" \"INBOX\""), "{listed}");
     for (url, extra) in [(&plain, "--silent"), (&plain, "--ssl-reqd"), (&encrypted, "--silent")] {
-        let read = run("curl", "curl", &["-sS", "-k", extra, "-u", user, &format!("{url}/INBOX;UID=2")]).await;
+        let read =
+            run("curl", "curl", &["-sS", "-k", extra, "-u", user, &format!("{url}/INBOX;UID=2")]).await;
         assert_eq!(read, "Subject: two\r\n\r\nsecond\r\n", "{url} {extra}");
     }
     let found = run("curl", "curl", &["-sS", "-u", user, &format!("{plain}/INBOX?TEXT%20second")]).await;
@@ -219,10 +232,14 @@ async fn mbsync_carries_everything_both_ways() {
     let server = Server::start().await;
     for n in 0..120 {
         let flags: &[&str] = if n % 3 == 0 { &["\\Seen"] } else { &[] };
-        server.put("INBOX", &format!("Subject: m{n:03}\r\nMessage-ID: <{n}@x>\r\n\r\nbody {n}\r\n"), flags).await;
+        server
+            .put("INBOX", &format!("Subject: m{n:03}\r\nMessage-ID: <{n}@x>\r\n\r\nbody {n}\r\n"), flags)
+            .await;
     }
     server.mailboxes.create(&anna(), "Projects/Größe", None, By::Own).await.unwrap();
-    server.put("Projects/Größe", &format!("Subject: big\r\n\r\n{}\r\n", "x".repeat(400_000)), &["\\Flagged"]).await;
+    server
+        .put("Projects/Größe", &format!("Subject: big\r\n\r\n{}\r\n", "x".repeat(400_000)), &["\\Flagged"])
+        .await;
     let dir = server.dir.path();
     let (copy, config) = (dir.join("copy"), dir.join("mbsyncrc"));
     fs::create_dir(&copy).unwrap();
@@ -312,4 +329,26 @@ m.logout()
     );
     run("python3", "python3", &["-c", &script]).await;
     assert_eq!(server.content("Archive"), ["big [\\Deleted \\Seen custom]"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_before_the_handshake_counts_for_nothing() {
+    let server = Server::start().await;
+    let mut plain = tokio::net::TcpStream::connect(server.plain).await.unwrap();
+    let mut heard = String::new();
+    // Somebody in the middle slips commands in behind the client's STARTTLS.
+    plain.write_all(b"a STARTTLS\r\nb LOGIN anna@example.org secret\r\nc SELECT").await.unwrap();
+    while !heard.contains("a OK") {
+        let mut piece = [0; 1024];
+        let n = plain.read(&mut piece).await.unwrap();
+        heard.push_str(std::str::from_utf8(&piece[..n]).unwrap());
+    }
+    assert!(heard.ends_with("a OK begin the handshake\r\n"), "{heard}");
+    let connector = tokio_rustls::TlsConnector::from(server.trusting.clone());
+    let mut secure = connector.connect("localhost".try_into().unwrap(), plain).await.unwrap();
+    secure.write_all(b" INBOX\r\nd CAPABILITY\r\ne LOGOUT\r\n").await.unwrap();
+    let mut heard = String::new();
+    secure.read_to_string(&mut heard).await.unwrap();
+    assert!(!heard.contains("b OK") && !heard.contains("c "), "{heard}");
+    assert!(heard.contains("AUTH=PLAIN") && !heard.contains("STARTTLS") && heard.contains("d OK"), "{heard}");
 }

@@ -126,3 +126,13 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_waits_is_small() {
+    let server = Server::start().await;
+    let (_ours, theirs) = tokio::io::duplex(64);
+    let visit = Visit { peer: "192.0.2.1".parse().unwrap(), security: Security::Optional };
+    let session = Session::serve(server.shared.clone(), Box::new(theirs), visit, server.stop.subscribe());
+    let size = size_of_val(&session);
+    assert!(size <= 4_096, "the future of a session has {size} bytes");
+}

@@ -19,7 +19,7 @@ async fn work(run: &Running, round: u64, acknowledged: &mut Acknowledged) {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_at_any_write_loses_nothing_acknowledged_and_gives_no_uid_twice() {
-    for seed in 0..40 {
+    for seed in 0..16 {
         let mut node = Node::new(seed);
         let run = node.start();
         run.mailboxes.open_account(&anna()).await.unwrap();
@@ -40,6 +40,65 @@ async fn a_crash_at_any_write_loses_nothing_acknowledged_and_gives_no_uid_twice(
             let found = run.messages(&anna(), folder).into_iter().find(|m| m.uid == *uid);
             let found = found.unwrap_or_else(|| panic!("seed {seed}: UID {uid} of {folder} is lost"));
             assert_eq!(run.text(&found), *text, "seed {seed}");
+        }
+    }
+}
+
+/// The places where this store can be when the machine dies.
+const POINTS: [&str; 4] =
+    ["mailbox.enqueued", "mailbox.durable", "mailbox.view-before-commit", "mailbox.visible"];
+
+#[tokio::test(start_paused = true)]
+async fn power_lost_at_any_crash_point_loses_nothing_acknowledged_and_doubles_no_arrival() {
+    for point in POINTS {
+        for pass in 0..8 {
+            let mut node = Node::new(pass);
+            let run = node.start();
+            run.mailboxes.open_account(&anna()).await.unwrap();
+            run.stop().await;
+            let arrivals = [1, 2, 3].map(|n| node.message(n, &format!("Subject: {n}\r\n\r\n")));
+
+            let run = node.start();
+            let (disk, passes) = (node.disk.clone(), std::sync::atomic::AtomicU64::new(0));
+            words_world::on_crash_point(false, move |name| {
+                if name == point && passes.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == pass {
+                    disk.power_off();
+                }
+            });
+            let mut acknowledged = Acknowledged::new();
+            let mut arrived = Vec::new();
+            for arrival in &arrivals {
+                if let Ok(placed) = run.mailboxes.arrive(&anna(), arrival).await {
+                    arrived.push((arrival.trace, placed.uid));
+                }
+            }
+            work(&run, 0, &mut acknowledged).await;
+            words_world::on_crash_point(false, |_| ());
+            assert!(node.disk.is_off(), "{point} was not passed {pass} times");
+            run.kill();
+            node.disk.power_off();
+            node.disk.restart();
+
+            let run = node.start();
+            for ((folder, uid), text) in &acknowledged {
+                let found = run.messages(&anna(), folder).into_iter().find(|m| m.uid == *uid);
+                let found = found.unwrap_or_else(|| panic!("{point} {pass}: UID {uid} of {folder} is lost"));
+                assert_eq!(run.text(&found), *text);
+            }
+            // Delivery brings everything again: each is there once, where it was.
+            for arrival in &arrivals {
+                let placed = run.mailboxes.arrive(&anna(), arrival).await.unwrap();
+                let before = arrived.iter().find(|(trace, _)| *trace == arrival.trace);
+                assert!(
+                    before.is_none_or(|(_, uid)| *uid == placed.uid),
+                    "{point} {pass}: {before:?} {placed:?}"
+                );
+            }
+            let here = run.messages(&anna(), "INBOX");
+            for arrival in &arrivals {
+                let copies = here.iter().filter(|m| m.trace == Some(arrival.trace)).count();
+                assert_eq!(copies, 1, "{point} {pass}");
+            }
         }
     }
 }
