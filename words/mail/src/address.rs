@@ -173,6 +173,20 @@ impl PartialEq for Address {
     }
 }
 
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Address) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By domain, then by local part; letter case counts for nothing, as in equality.
+impl Ord for Address {
+    fn cmp(&self, other: &Address) -> std::cmp::Ordering {
+        let local = || self.local.to_lowercase().cmp(&other.local.to_lowercase());
+        self.domain.cmp(&other.domain).then_with(local)
+    }
+}
+
 impl std::hash::Hash for Address {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.local.to_lowercase().hash(state);
