@@ -25,7 +25,7 @@ impl Ports {
     ///
     /// # Errors
     /// When none of a thousand tries is free.
-    pub fn next(&mut self) -> Result<SocketAddr> {
+    pub fn free(&mut self) -> Result<SocketAddr> {
         for _ in 0..1_000 {
             let mut random = [0u8; 2];
             words_world::Random::fill(&crate::world::SystemRandom, &mut random);
