@@ -355,3 +355,50 @@ async fn what_was_sent_before_the_handshake_counts_for_nothing() {
     assert!(!heard.contains("b OK") && !heard.contains("c "), "{heard}");
     assert!(heard.contains("AUTH=PLAIN") && !heard.contains("STARTTLS") && heard.contains("d OK"), "{heard}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offlineimap_copies_and_carries_flags_back() {
+    let server = Server::start().await;
+    for n in 0..30 {
+        server
+            .put("INBOX", &format!("Subject: m{n:02}\r\nMessage-ID: <{n}@x>\r\n\r\nbody {n}\r\n"), &[])
+            .await;
+    }
+    let dir = server.dir.path();
+    let copy = dir.join("copy");
+    fs::create_dir(&copy).unwrap();
+    let config = dir.join("offlineimaprc");
+    let text = format!(
+        "[general]\naccounts = a\nmetadata = {0}/meta\nui = quiet\n\n\
+         [Account a]\nlocalrepository = near\nremoterepository = far\n\n\
+         [Repository near]\ntype = Maildir\nlocalfolders = {1}\n\n\
+         [Repository far]\ntype = IMAP\nremotehost = 127.0.0.1\nremoteport = {2}\nssl = no\nstarttls = no\n\
+         auth_mechanisms = PLAIN\nremoteuser = anna@example.org\nremotepass = secret\n",
+        dir.display(),
+        copy.display(),
+        server.plain.port(),
+    );
+    fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    let arguments = ["-o", "-1", "-c", config.as_str()];
+    run("offlineimap3", "offlineimap", &arguments).await;
+    let files = || {
+        let states = ["cur", "new"].into_iter();
+        let all = states.flat_map(|state| fs::read_dir(copy.join("INBOX").join(state)).unwrap());
+        all.map(|file| file.unwrap().path()).collect::<Vec<_>>()
+    };
+    assert_eq!(files().len(), 30);
+    let of = |subject: &str| {
+        files().into_iter().find(|path| fs::read_to_string(path).unwrap().contains(subject)).unwrap()
+    };
+    let read = of("Subject: m07");
+    let name = read.file_name().unwrap().to_string_lossy().into_owned();
+    let base = name.split(":2,").next().unwrap();
+    fs::rename(&read, copy.join("INBOX/cur").join(format!("{base}:2,FS"))).unwrap();
+    fs::remove_file(of("Subject: m08")).unwrap();
+    run("offlineimap3", "offlineimap", &arguments).await;
+    let there = server.content("INBOX");
+    assert_eq!(there.len(), 29, "{there:?}");
+    assert!(there.contains(&"m07 [\\Flagged \\Seen]".to_owned()), "{there:?}");
+    assert_eq!(files().len(), 29);
+}
