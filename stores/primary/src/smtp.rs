@@ -507,6 +507,11 @@ impl Session {
         }
     }
 
+    /// Gives the dialogue up in the middle of a message: nothing more is sent, least of all a final dot.
+    pub fn abandon(&mut self) {
+        self.wire.give_up();
+    }
+
     /// Says goodbye; waits a moment for the answer, so that the server does not log a lost connection.
     pub async fn quit(mut self) {
         if self.is_usable() {

@@ -1,0 +1,266 @@
+//! What people do to the queue, and what age does.
+
+use crate::history::{Errand, is_about};
+use crate::lane::LaneName;
+use crate::queue::{Key, NewItem, Queue, State, Way};
+use crate::road::Journey;
+use crate::route::{Errands, patience};
+use crate::settle::{ToSettle, tell_delay};
+use std::time::Duration;
+use stores_ledger::{Act, QueueAct};
+use tokio::time::Instant;
+use words_mail::{Address, Destination, Outcome, Reply, Time, TraceId};
+
+/// Pauses remembered at most; a person cannot set more by hand.
+const STOPS_MAX: usize = 1_000;
+/// Items looked at for their age at once.
+const AGED_MAX: usize = 500;
+
+/// Which mail people let wait.
+#[derive(Debug, Default)]
+pub(crate) struct Stops {
+    acts: Vec<QueueAct>,
+    /// Acts that were durable before the start and must be obeyed by what they find.
+    earlier: Vec<QueueAct>,
+}
+
+/// A whole lane, or everything: no message or recipient is named.
+fn names_nobody(act: &QueueAct) -> bool {
+    act.trace.is_none() && act.recipient.is_none()
+}
+
+fn lane_of(destination: &Destination) -> LaneName {
+    match destination {
+        Destination::Primary(primary) => LaneName::Primary(primary.clone()),
+        Destination::Internet(domain) => LaneName::Domain(domain.clone()),
+        Destination::Mailbox => LaneName::Mailbox,
+    }
+}
+
+impl Stops {
+    pub(crate) fn from_acts(acts: Vec<QueueAct>) -> Stops {
+        let mut stops = Stops::default();
+        for act in &acts {
+            stops.add(act);
+        }
+        stops.earlier = acts
+            .into_iter()
+            .filter(|act| matches!(act.act, Act::Delete | Act::Bounce | Act::Redirect { .. }))
+            .collect();
+        stops
+    }
+
+    /// Remembers a pause, or forgets those that a resumption ends.
+    pub(crate) fn add(&mut self, act: &QueueAct) {
+        match act.act {
+            Act::Pause if self.acts.len() < STOPS_MAX => self.acts.push(act.clone()),
+            Act::Pause => tracing::error!("too many pauses of the queue; resume some first"),
+            Act::Resume => self.acts.retain(|stop| {
+                let ends = act.trace.is_none_or(|trace| stop.trace == Some(trace))
+                    && act.recipient.as_ref().is_none_or(|r| stop.recipient.as_ref() == Some(r))
+                    && act.destination.as_ref().is_none_or(|d| stop.destination.as_ref() == Some(d));
+                !ends
+            }),
+            _ => {}
+        }
+    }
+
+    /// Whether a recipient waits because a person said so.
+    pub(crate) fn is_stopped(
+        &self,
+        trace: TraceId,
+        _at: Time,
+        recipient: &Address,
+        destination: &Destination,
+    ) -> bool {
+        *destination != Destination::Mailbox
+            && self.acts.iter().any(|act| is_about(act, trace, recipient, destination))
+    }
+
+    /// Halts the lanes that are paused as a whole.
+    pub(crate) fn halt(&self, queue: &mut Queue) {
+        for act in self.acts.iter().filter(|act| names_nobody(act)) {
+            if let Some(destination) = &act.destination {
+                queue.halt(&lane_of(destination), true);
+            }
+        }
+    }
+}
+
+impl Journey {
+    /// Obeys what a person did to the queue.
+    pub(crate) fn obey(&mut self, act: &QueueAct) {
+        tracing::info!(by = %act.by, reason = %act.reason, act = ?act.act, "queue");
+        self.stops.add(act);
+        let now = Instant::now();
+        let keys = self.meant(act);
+        match &act.act {
+            Act::Pause | Act::Resume => {
+                let pause = act.act == Act::Pause;
+                let mut queue = self.road.queue();
+                if let Some(destination) = act.destination.as_ref().filter(|_| names_nobody(act)) {
+                    queue.halt(&lane_of(destination), pause);
+                }
+                for (key, trace) in keys {
+                    let stopped = queue.item(&key).is_some_and(|item| {
+                        self.stops.is_stopped(trace, act.at, &item.recipient, &item.destination)
+                    });
+                    queue.stop(key, stopped, now);
+                }
+            }
+            Act::Retry => {
+                keys.into_iter().for_each(|(key, _)| self.road.queue().retry(key, now));
+                self.take_up_listed(act);
+            }
+            Act::Delete | Act::Bounce | Act::Redirect { .. } => {
+                self.take_up_listed(act);
+                for (key, _) in self.meant(act) {
+                    self.take_out(key, act);
+                }
+            }
+        }
+    }
+
+    /// Acts that were recorded before a crash and not carried out: what they are about is still here.
+    pub(crate) fn obey_earlier(&mut self) {
+        for act in std::mem::take(&mut self.stops.earlier) {
+            for (key, _) in self.meant(&act) {
+                self.take_out(key, &act);
+            }
+        }
+    }
+
+    /// The items an act is about: those accepted before it, and never copies in the mailboxes here.
+    fn meant(&self, act: &QueueAct) -> Vec<(Key, TraceId)> {
+        let queue = self.road.queue();
+        queue
+            .items()
+            .filter(|(key, item, mail)| {
+                key.way == Way::Onward
+                    && mail.at <= act.at
+                    && is_about(act, mail.trace, &item.recipient, &item.destination)
+            })
+            .map(|(key, _, mail)| (*key, mail.trace))
+            .collect()
+    }
+
+    fn take_out(&mut self, key: Key, act: &QueueAct) {
+        let by = format!("{}: {}", act.by, act.reason);
+        match &act.act {
+            Act::Delete => {
+                self.settle_item(key, Outcome::Deleted { reason: by }, false, None);
+            }
+            Act::Bounce => {
+                let reply = Reply::new(550, (5, 0, 0), format!("given back by {by}"));
+                self.settle_item(key, Outcome::Refused { reply, bounced: false }, true, None);
+            }
+            Act::Redirect { to } => self.redirect(key, to.clone(), by),
+            _ => {}
+        }
+    }
+
+    /// Hands the message in again for another recipient; the first errand is settled when that is durable.
+    fn redirect(&mut self, key: Key, to: Address, by: String) {
+        let outcome = Outcome::Deleted { reason: format!("redirected to {to} by {by}") };
+        self.settle_redirected(key, outcome, to);
+    }
+
+    /// What was parked, refused or expired goes back into the queue.
+    fn take_up_listed(&mut self, act: &QueueAct) {
+        let found: Vec<(Errand, stores_log::Position)> = {
+            let listed = self.road.listed();
+            listed
+                .iter()
+                .filter(|(_, l)| {
+                    let s = &l.settlement;
+                    is_about(act, s.trace, &s.recipient, &s.destination)
+                })
+                .filter_map(|(errand, l)| Some((*errand, l.place?.0)))
+                .collect()
+        };
+        for (errand, position) in found {
+            let Ok(entry) = self.road.parts.journal.read(position) else { continue };
+            self.road.listed().remove(&errand);
+            for one in self.errands(&entry) {
+                let (Errands::Wait(item) | Errands::Settle(item, _)) = one;
+                if Errand::new(entry.accepted.trace, &item.recipient, &item.destination) == errand {
+                    let item = NewItem { fresh: false, unknowns: 0, ..item };
+                    self.add(&entry, Errands::Wait(item));
+                }
+            }
+        }
+    }
+
+    /// Expires what nobody took in its time, tells senders of delays, and looks at the spool's budget.
+    pub(crate) fn ages(&mut self) {
+        self.obey_earlier();
+        let now = self.road.parts.world.clock.now();
+        let (expired, late, oldest) = self.aged(now);
+        for (key, reply) in expired {
+            tracing::error!(
+                ?key,
+                "mail expired: nobody took it in its time; its sender is told, and it is kept and listed"
+            );
+            self.settle_item(key, Outcome::Expired { reply }, false, None);
+        }
+        for (what, until) in late {
+            let road = self.road.clone();
+            self.road.queue().told_delay(what.key);
+            self.spawn_other(tell_delay(road, what, until));
+        }
+        let settings = &self.road.settings;
+        let bytes = self.road.queue().bytes();
+        let percent = bytes.saturating_mul(100) / settings.budget_bytes.max(1);
+        let age = oldest.map(|oldest| now.since(oldest)).unwrap_or_default();
+        let alarm = if percent >= 80 {
+            Some(format!("{percent} % of the {} bytes that may wait are in use", settings.budget_bytes))
+        } else if age > settings.budget_age {
+            Some(format!("the oldest mail has waited for {} hours", age.as_secs() / 3_600))
+        } else {
+            None
+        };
+        self.road.set_alarm(alarm);
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn aged(&self, now: Time) -> (Vec<(Key, Reply)>, Vec<(ToSettle, Time)>, Option<Time>) {
+        let settings = &self.road.settings;
+        let (mut expired, mut late, mut oldest) = (Vec::new(), Vec::new(), None);
+        let queue = self.road.queue();
+        for (key, item, mail) in queue.items().filter(|(key, ..)| key.way == Way::Onward) {
+            let age = now.since(mail.at);
+            oldest.get_or_insert(mail.at);
+            if matches!(item.state, State::InFlight | State::Settling | State::Doubtful { .. }) {
+                continue;
+            }
+            // While its primary is in an event mail neither expires nor is called late: its people know.
+            let Some(patience) = patience(settings, &self.orders, &item.destination) else { continue };
+            if age > patience && expired.len() < AGED_MAX {
+                expired.push((*key, queue.last_words(key)));
+            } else if settings.delay_after.is_some_and(|after| age > after)
+                && !item.delay_told
+                && item.state != State::Paused
+                && late.len() < AGED_MAX
+            {
+                let what = ToSettle {
+                    key: *key,
+                    trace: mail.trace,
+                    recipient: item.recipient.clone(),
+                    destination: item.destination.clone(),
+                    account: item.account.clone(),
+                    number: item.number,
+                    outcome: Outcome::Deferred { reply: queue.last_words(key) },
+                    reports: true,
+                    tell: false,
+                    redirect: None,
+                    entry: None,
+                };
+                late.push((what, mail.at.after(patience)));
+            }
+            if settings.delay_after.is_none_or(|after| age < after) && age < Duration::from_secs(60) {
+                break;
+            }
+        }
+        (expired, late, oldest)
+    }
+}

@@ -1,0 +1,164 @@
+//! What the logs say is done already, read once at a start.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use stores_ledger::{Act, Entry, Ledger, QueueAct, Settlement};
+use stores_log::Position;
+use stores_mailbox::Mailboxes;
+use words_mail::{Address, Destination, Outcome, TraceId};
+
+/// One recipient at one destination of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Errand {
+    pub(crate) trace: TraceId,
+    whom: u64,
+}
+
+impl Errand {
+    pub(crate) fn new(trace: TraceId, recipient: &Address, destination: &Destination) -> Errand {
+        let mut hasher = DefaultHasher::new();
+        recipient.key().hash(&mut hasher);
+        destination.hash(&mut hasher);
+        Errand { trace, whom: hasher.finish() }
+    }
+
+    pub(crate) fn of(settlement: &Settlement) -> Errand {
+        Errand::new(settlement.trace, &settlement.recipient, &settlement.destination)
+    }
+}
+
+/// What is known of an errand that is not done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tried {
+    /// The highest number of an attempt.
+    pub(crate) number: u32,
+    /// Attempts whose outcome nobody knows.
+    pub(crate) unknowns: u32,
+}
+
+/// What happened before this start.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) done: HashSet<Errand>,
+    /// Settled, but a person may take it up again: parked, refused without a report, expired.
+    pub(crate) listed: BTreeMap<Errand, Settlement>,
+    /// Attempts with a known outcome, and those known to be unknown.
+    known: HashMap<Errand, (u32, u32)>,
+    tried: HashMap<Errand, Tried>,
+    /// What people did to the queue, in order, still to be obeyed by what is not done.
+    pub(crate) acts: Vec<QueueAct>,
+    /// Where reading the ledger goes on.
+    pub(crate) ledger: Option<Position>,
+}
+
+/// Whether a person may take a settled errand up again.
+pub(crate) fn is_listed(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Parked { .. } | Outcome::Refused { bounced: false, .. } | Outcome::Expired { .. }
+    )
+}
+
+/// Whether an act is about a recipient of a message at a destination.
+pub(crate) fn is_about(
+    act: &QueueAct,
+    trace: TraceId,
+    recipient: &Address,
+    destination: &Destination,
+) -> bool {
+    act.trace.is_none_or(|wanted| wanted == trace)
+        && act.recipient.as_ref().is_none_or(|wanted| wanted == recipient)
+        && act.destination.as_ref().is_none_or(|wanted| wanted == destination)
+}
+
+/// Acts kept at most; older ones were obeyed long ago.
+const ACTS_MAX: usize = 10_000;
+
+impl History {
+    /// Reads ledger and attempts. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, in words: delivery must not begin then, for it could double.
+    pub(crate) fn read(
+        ledger: &Ledger,
+        mailboxes: &Mailboxes,
+        listed_most: usize,
+    ) -> Result<History, String> {
+        let mut history = History::default();
+        let mut scan = ledger.reader().scan_settlements(None);
+        for entered in &mut scan {
+            match entered.map_err(|e| format!("the ledger cannot be read: {e}"))?.entry {
+                Entry::Settlement(settlement) => history.settlement(settlement, listed_most),
+                Entry::QueueAct(act) => history.act(act),
+                _ => {}
+            }
+        }
+        history.ledger = Some(scan.position());
+        let attempts =
+            mailboxes.attempts().map_err(|e| format!("the delivery attempts cannot be read: {e}"))?;
+        for (attempt, _) in attempts {
+            let errand = Errand::new(attempt.trace, &attempt.recipient, &attempt.destination);
+            if !history.done.contains(&errand) {
+                history.attempt(errand, attempt.number);
+            }
+        }
+        for (errand, (number, unknowns)) in std::mem::take(&mut history.known) {
+            let tried = history.tried.entry(errand).or_default();
+            tried.number = tried.number.max(number);
+            tried.unknowns += unknowns;
+        }
+        Ok(history)
+    }
+
+    fn settlement(&mut self, settlement: Settlement, listed_most: usize) {
+        let errand = Errand::of(&settlement);
+        if !settlement.outcome.is_final() {
+            let known = self.known.entry(errand).or_default();
+            known.0 = known.0.max(settlement.attempt);
+            known.1 += u32::from(settlement.outcome == Outcome::Unknown);
+            return;
+        }
+        self.known.remove(&errand);
+        self.done.insert(errand);
+        if is_listed(&settlement.outcome) {
+            self.listed.insert(errand, settlement);
+            while self.listed.len() > listed_most {
+                self.listed.pop_first();
+            }
+        } else {
+            self.listed.remove(&errand);
+        }
+    }
+
+    fn act(&mut self, act: QueueAct) {
+        if act.act == Act::Retry {
+            let again: Vec<Errand> = self
+                .listed
+                .iter()
+                .filter(|(_, s)| is_about(&act, s.trace, &s.recipient, &s.destination))
+                .map(|(errand, _)| *errand)
+                .collect();
+            for errand in again {
+                self.listed.remove(&errand);
+                self.done.remove(&errand);
+            }
+        }
+        self.acts.push(act);
+        if self.acts.len() > ACTS_MAX {
+            self.acts.remove(0);
+        }
+    }
+
+    fn attempt(&mut self, errand: Errand, number: u32) {
+        let answered = self.known.get(&errand).map_or(0, |(number, _)| *number);
+        let tried = self.tried.entry(errand).or_default();
+        tried.number = tried.number.max(number);
+        // Recorded before the final dot, and nothing was heard of it since: it may be there.
+        tried.unknowns += u32::from(number > answered);
+    }
+
+    /// What is known of an errand that is not done.
+    pub(crate) fn tried(&self, errand: &Errand) -> Tried {
+        self.tried.get(errand).copied().unwrap_or_default()
+    }
+}

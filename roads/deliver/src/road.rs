@@ -1,0 +1,882 @@
+//! The road's own loop: follow the journal, hand over, settle.
+
+use crate::acts::Stops;
+use crate::door::{Answer, Question};
+use crate::history::{Errand, History, is_listed};
+use crate::lane::LaneName;
+use crate::live::{Live, Went};
+use crate::pool::Pool;
+use crate::queue::{Job, Key, NewItem, Next, Queue, Rules, State, Turn, Way};
+use crate::route::{Errands, Map};
+use crate::send::{Handed, carry_out};
+use crate::settings::{Parts, Settings};
+use crate::settle::{Settled, ToSettle, settle};
+use crate::view::{Counts, QueueView};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use stores_journal::{JournalEntry, JournalScan};
+use stores_ledger::{Entry, InForce, LedgerScan, Settlement};
+use stores_log::Position;
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use words_mail::{Evidence, Finding, OrderKind, Outcome, Plane, PrimaryId, Reply, Sender, Time};
+
+/// Journal entries taken in before something else gets a turn.
+const FOLLOW_BATCH: usize = 256;
+/// How long the ledger may be behind: it is mostly our own writing.
+const LEDGER_EVERY: Duration = Duration::from_millis(100);
+/// How often live traffic is summed up, idle connections are closed, and ages are looked at.
+const LIVE_EVERY: Duration = Duration::from_millis(250);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const AGES_EVERY: Duration = Duration::from_secs(30);
+/// Items asked about, or expired, at once.
+const BATCH: usize = 500;
+/// How long a shutdown waits for what is on the wire.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// A settled errand that a person may take up again.
+pub(crate) struct Listed {
+    pub(crate) settlement: Settlement,
+    pub(crate) place: Option<(Position, u32, Way)>,
+    pub(crate) from: Option<Sender>,
+    pub(crate) accepted: Option<Time>,
+    pub(crate) size: u64,
+}
+
+/// What all parts of this road share.
+pub(crate) struct Road {
+    pub(crate) parts: Parts,
+    pub(crate) settings: Settings,
+    pub(crate) pool: Pool,
+    pub(crate) wake: Notify,
+    queue: Mutex<Queue>,
+    listed: Mutex<BTreeMap<Errand, Listed>>,
+    totals: Mutex<Totals>,
+}
+
+#[derive(Default)]
+struct Totals {
+    handed_over: u64,
+    arrived: u64,
+    refused: u64,
+    caught_up: bool,
+    alarm: Option<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Road {
+    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    pub(crate) fn listed(&self) -> MutexGuard<'_, BTreeMap<Errand, Listed>> {
+        lock(&self.listed)
+    }
+
+    pub(crate) fn count(&self) -> Counts {
+        let mut counts = Counts::default();
+        {
+            let queue = self.queue();
+            let mut last = None;
+            for (key, item, mail) in queue.items().filter(|(key, ..)| key.way == Way::Onward) {
+                counts.recipients += 1;
+                counts.messages += u64::from(last.replace(key.position) != Some(key.position));
+                counts.oldest = Some(counts.oldest.map_or(mail.at, |oldest: Time| oldest.min(mail.at)));
+                counts.unknown += u64::from(matches!(item.state, State::Doubtful { .. }));
+                if let LaneName::Primary(primary) = &item.lane {
+                    *counts.by_primary.entry(primary.clone()).or_default() += 1;
+                }
+            }
+            counts.bytes = queue.bytes();
+            counts.in_flight = u64::from(queue.in_flight());
+        }
+        for listed in self.listed().values() {
+            match listed.settlement.outcome {
+                Outcome::Refused { .. } => counts.refused += 1,
+                _ => counts.parked += 1,
+            }
+        }
+        let totals = lock(&self.totals);
+        counts.handed_over = totals.handed_over;
+        counts.arrived = totals.arrived;
+        counts.refused_ever = totals.refused;
+        counts.caught_up = totals.caught_up;
+        counts.alarm.clone_from(&totals.alarm);
+        counts
+    }
+
+    pub(crate) fn set_alarm(&self, alarm: Option<String>) {
+        let mut totals = lock(&self.totals);
+        if totals.alarm != alarm {
+            match &alarm {
+                Some(words) => tracing::error!(alarm = %words, "the spool needs attention"),
+                None => tracing::info!("the spool is within its budget again"),
+            }
+            totals.alarm = alarm;
+        }
+    }
+}
+
+impl crate::queue::Orders for InForce {
+    fn is_paused(&self, primary: &PrimaryId, account: Option<&words_mail::AccountId>) -> bool {
+        self.paused(primary, account)
+    }
+}
+
+/// The road of delivery.
+pub struct Deliver {
+    road: Arc<Road>,
+}
+
+impl Deliver {
+    /// A road that has not begun.
+    pub fn new(parts: Parts, settings: Settings) -> Deliver {
+        let rules = Rules {
+            in_flight_most: settings.in_flight_most,
+            primaries: settings.primaries.iter().map(|(id, primary)| (id.clone(), primary.pace)).collect(),
+            relay: crate::Pace::primary(),
+            internet: settings.internet_pace,
+            mailbox: settings.mailbox_pace,
+            wedges_most: settings.wedges_most,
+            ask_after: settings.ask_after,
+        };
+        let road = Road {
+            parts,
+            settings,
+            pool: Pool::default(),
+            wake: Notify::new(),
+            queue: Mutex::new(Queue::new(rules)),
+            listed: Mutex::default(),
+            totals: Mutex::default(),
+        };
+        Deliver { road: Arc::new(road) }
+    }
+
+    /// Looks at the queue while the road runs.
+    pub fn view(&self) -> QueueView {
+        QueueView { road: self.road.clone() }
+    }
+
+    /// Delivers until told to stop; then finishes what is on the wire.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let Some(history) = read_history(&self.road, &mut shutdown).await else { return };
+        let mut journey = Journey::new(self.road, history);
+        journey.run(&mut shutdown).await;
+        journey.finish().await;
+    }
+}
+
+/// Delivery must not begin without knowing what was done: it waits until the logs can be read.
+async fn read_history(road: &Road, shutdown: &mut watch::Receiver<bool>) -> Option<History> {
+    loop {
+        let read = History::read(&road.parts.ledger, &road.parts.mailboxes, road.settings.listed_most);
+        match read {
+            Ok(history) => return Some(history),
+            Err(error) => tracing::error!(%error, "delivery cannot begin; trying again"),
+        }
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|stop| *stop) => return None,
+            () = sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+/// What a task of the road ended with.
+enum Ended {
+    Handed(Box<Handed>),
+    Settled(Vec<Settled>),
+    Asked(Vec<(Key, Answer)>),
+    Other,
+}
+
+/// What a task was about, in case it panics.
+enum About {
+    Job(Job),
+    Settling(Vec<Key>),
+    Other,
+}
+
+pub(crate) struct Journey {
+    pub(crate) road: Arc<Road>,
+    history: History,
+    pub(crate) stops: Stops,
+    scan: JournalScan,
+    ledger: LedgerScan,
+    pub(crate) orders: Arc<InForce>,
+    orders_changed: watch::Receiver<Arc<InForce>>,
+    tasks: JoinSet<Ended>,
+    about: HashMap<Id, About>,
+    settling: usize,
+    live: Live,
+    caught_up: bool,
+    more: bool,
+    next_live: Instant,
+    next_sweep: Instant,
+    next_ages: Instant,
+    next_ledger: Instant,
+}
+
+impl Journey {
+    fn new(road: Arc<Road>, mut history: History) -> Journey {
+        let scan = road.parts.journal.scan(None);
+        let ledger = road.parts.ledger.scan(history.ledger);
+        let mut orders_changed = road.parts.ledger.orders();
+        let orders = orders_changed.borrow_and_update().clone();
+        let stops = Stops::from_acts(std::mem::take(&mut history.acts));
+        {
+            let mut listed = road.listed();
+            for (errand, settlement) in std::mem::take(&mut history.listed) {
+                listed
+                    .insert(errand, Listed { settlement, place: None, from: None, accepted: None, size: 0 });
+            }
+            road.queue().orders_changed(orders.as_ref(), Instant::now());
+        }
+        let now = Instant::now();
+        Journey {
+            road,
+            history,
+            stops,
+            scan,
+            ledger,
+            orders,
+            orders_changed,
+            tasks: JoinSet::new(),
+            about: HashMap::new(),
+            settling: 0,
+            live: Live::default(),
+            caught_up: false,
+            more: true,
+            next_live: now,
+            next_sweep: now,
+            next_ages: now,
+            next_ledger: now,
+        }
+    }
+
+    async fn run(&mut self, shutdown: &mut watch::Receiver<bool>) {
+        let mut arrivals = self.road.parts.arrivals.clone();
+        let mut durable = self.road.parts.ledger.durable();
+        self.stops.halt(&mut self.road.queue());
+        loop {
+            self.more = self.follow();
+            self.timers();
+            let next = self.work();
+            if self.more {
+                // Let what is under way get on, then go on reading.
+                tokio::task::yield_now().await;
+                self.reap();
+                if *shutdown.borrow() {
+                    return;
+                }
+                continue;
+            }
+            let road = self.road.clone();
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Ok(()) = self.orders_changed.changed() => self.orders_are(),
+                Ok(()) = changed(&mut arrivals) => {}
+                () = road.wake.notified() => {}
+                Ok(()) = durable.changed() => self.next_ledger = self.next_ledger.min(Instant::now() + LEDGER_EVERY),
+                () = sleep_until(next) => {}
+            }
+            self.reap();
+        }
+    }
+
+    /// Handles every task that has ended already.
+    fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.ended(ended);
+        }
+    }
+
+    /// What must happen by itself from time to time.
+    fn timers(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_ledger {
+            self.follow_ledger();
+            self.next_ledger = now + self.road.settings.poll;
+        }
+        if now >= self.next_live {
+            let at = (now, self.road.parts.world.clock.now());
+            for observation in self.live.observations(&self.road.settings.node, at) {
+                self.road.parts.ledger.note(Entry::Observation(observation));
+            }
+            self.next_live = now + LIVE_EVERY;
+        }
+        if now >= self.next_sweep {
+            for session in self.road.pool.stale(self.road.settings.idle) {
+                self.spawn(About::Other, async move {
+                    session.quit().await;
+                    Ended::Other
+                });
+            }
+            self.next_sweep = now + SWEEP_EVERY;
+        }
+        if now >= self.next_ages && self.caught_up {
+            self.ages();
+            self.next_ages = now + AGES_EVERY;
+        }
+    }
+
+    /// Starts everything that may start; returns when to come back at the latest.
+    fn work(&mut self) -> Instant {
+        let now = Instant::now();
+        let due = self.road.queue().tick(now);
+        self.doubts(now);
+        while self.settling < self.road.settings.settling_most {
+            let Some(job) = self.road.queue().pick(now, self.orders.as_ref()) else { break };
+            let road = self.road.clone();
+            self.spawn(About::Job(job.clone()), async move {
+                Ended::Handed(Box::new(carry_out(road, job).await))
+            });
+        }
+        let next = [Some(now + self.road.settings.poll), due, Some(self.next_ledger)];
+        next.into_iter().flatten().min().unwrap_or(now).max(now + Duration::from_millis(1))
+    }
+
+    fn spawn(&mut self, about: About, task: impl Future<Output = Ended> + Send + 'static) {
+        let handle = self.tasks.spawn(task);
+        self.about.insert(handle.id(), about);
+    }
+
+    /// Takes in what was accepted. `true` when there is more at once.
+    fn follow(&mut self) -> bool {
+        for _ in 0..FOLLOW_BATCH {
+            if self.road.queue().len() >= self.road.settings.queue_most {
+                return false;
+            }
+            match self.scan.next() {
+                Some(Ok(entry)) => self.take_in(&entry),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the journal cannot be read; trying again");
+                    return false;
+                }
+                None => {
+                    if !self.caught_up {
+                        self.caught_up = true;
+                        lock(&self.road.totals).caught_up = true;
+                        // Everything accepted from now on is new: nothing of it can be done already.
+                        self.history = History::default();
+                        tracing::info!(waiting = self.road.queue().len(), "the queue is rebuilt");
+                    }
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn take_in(&mut self, entry: &JournalEntry) {
+        let trace = entry.accepted.trace;
+        if !self.caught_up {
+            self.place_listed(entry);
+        }
+        let errands = self.errands(entry);
+        for errand in errands {
+            self.add(entry, errand);
+        }
+        let mut queue = self.road.queue();
+        for key in queue.of_mail(entry.position) {
+            let stopped = queue.item(&key).is_some_and(|item| {
+                self.stops.is_stopped(trace, entry.accepted.at, &item.recipient, &item.destination)
+            });
+            if stopped {
+                queue.stop(key, true, Instant::now());
+            }
+        }
+    }
+
+    pub(crate) fn errands(&self, entry: &JournalEntry) -> Vec<Errands> {
+        let directory = self.road.parts.directory.borrow().clone();
+        let map = Map {
+            settings: &self.road.settings,
+            directory: &directory,
+            orders: &self.orders,
+            history: &self.history,
+            now: self.road.parts.world.clock.now(),
+            fresh: self.caught_up,
+        };
+        map.errands(entry)
+    }
+
+    pub(crate) fn add(&mut self, entry: &JournalEntry, errand: Errands) {
+        let accepted = &entry.accepted;
+        let mail = (accepted.trace, accepted.at, accepted.size, accepted.envelope.sender.clone());
+        match errand {
+            Errands::Wait(item) => self.road.queue().add(mail, vec![item], Instant::now()),
+            Errands::Settle(item, outcome) => {
+                let key = item.key;
+                let item = NewItem { unknowns: 0, ..item };
+                self.road.queue().add(mail, vec![item], Instant::now());
+                self.settle_item(key, outcome, false, Some(Arc::new(entry.clone())));
+            }
+        }
+    }
+
+    /// Fills in what the ledger does not say of listed errands.
+    fn place_listed(&mut self, entry: &JournalEntry) {
+        let accepted = &entry.accepted;
+        let mut listed = self.road.listed();
+        let of_this = crate::view::listed_of(&listed, accepted.trace);
+        for errand in of_this {
+            let Some(listed) = listed.get_mut(&errand) else { continue };
+            let wanted = &listed.settlement.recipient;
+            let index = accepted.envelope.recipients.iter().position(|r| r.address == *wanted);
+            let way = if listed.settlement.destination == words_mail::Destination::Mailbox {
+                Way::Here
+            } else {
+                Way::Onward
+            };
+            let index = index.and_then(|index| u32::try_from(index).ok());
+            listed.place = index.map(|index| (entry.position, index, way));
+            listed.from = Some(accepted.envelope.sender.clone());
+            listed.accepted = Some(accepted.at);
+            listed.size = accepted.size;
+        }
+    }
+
+    fn follow_ledger(&mut self) {
+        let now = Instant::now();
+        for _ in 0..FOLLOW_BATCH * 16 {
+            let entered = match self.ledger.next() {
+                None => return,
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the ledger cannot be read; trying again");
+                    return;
+                }
+                Some(Ok(entered)) => entered,
+            };
+            match entered.entry {
+                Entry::Observation(seen)
+                    if seen.plane == Plane::Inbound
+                        && seen.finding == Finding::Up
+                        && seen.evidence != Evidence::Live
+                        && seen.account.is_none() =>
+                {
+                    self.road.queue().seen_well(&LaneName::Primary(seen.primary));
+                }
+                Entry::Settlement(settlement) => self.settled_by_others(&settlement, now),
+                Entry::QueueAct(act) => self.obey(&act),
+                _ => {}
+            }
+        }
+        // There is more: come back soon.
+        self.next_ledger = now;
+    }
+
+    /// The mirror may have found a message whose fate we do not know.
+    fn settled_by_others(&mut self, settlement: &Settlement, now: Instant) {
+        if !settlement.outcome.is_final() {
+            return;
+        }
+        let mut queue = self.road.queue();
+        let Some(position) = queue.find(settlement.trace) else { return };
+        for key in queue.of_mail(position) {
+            let same = queue.item(&key).is_some_and(|item| {
+                item.recipient == settlement.recipient && item.destination == settlement.destination
+            });
+            if same && queue.take(key) {
+                queue.settled(key, now);
+            }
+        }
+    }
+
+    fn orders_are(&mut self) {
+        self.orders = self.orders_changed.borrow_and_update().clone();
+        let mut queue = self.road.queue();
+        queue.orders_changed(self.orders.as_ref(), Instant::now());
+        // What was to leave through a primary that is down leaves from here.
+        let relays: Vec<(Key, words_mail::Destination)> = queue
+            .items()
+            .filter(|(_, item, _)| match &item.lane {
+                LaneName::Relay(primary) => self.orders.on(OrderKind::OutboundDirect, primary, None),
+                _ => false,
+            })
+            .map(|(key, item, _)| (*key, item.destination.clone()))
+            .collect();
+        for (key, destination) in relays {
+            let words_mail::Destination::Internet(domain) = &destination else { continue };
+            let lane = match &self.road.settings.internet.smart_host {
+                Some(_) => LaneName::SmartHost,
+                None => LaneName::Domain(domain.clone()),
+            };
+            queue.redirect(key, destination, lane, Instant::now());
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        match ended {
+            Ok((id, ended)) => {
+                let about = self.about.remove(&id);
+                match ended {
+                    Ended::Handed(handed) => self.handed(*handed),
+                    Ended::Settled(settled) => self.has_settled(settled),
+                    Ended::Asked(answers) => self.answered(answers),
+                    Ended::Other => drop(about),
+                }
+            }
+            Err(error) => match self.about.remove(&error.id()) {
+                Some(About::Job(job)) => {
+                    tracing::error!(trace = %job.trace, %error, "handling a message failed in our own code");
+                    self.handed(Handed::panicked(job, "our own code gave up on it"));
+                }
+                Some(About::Settling(keys)) => {
+                    tracing::error!(%error, "settling failed in our own code");
+                    self.settling -= 1;
+                    keys.into_iter().for_each(|key| self.road.queue().put_back(key));
+                }
+                Some(About::Other) | None => tracing::error!(%error, "a task failed in our own code"),
+            },
+        }
+    }
+
+    /// A job is over: every recipient gets its turn.
+    fn handed(&mut self, handed: Handed) {
+        let now = Instant::now();
+        let Handed { job, turns, attempted, micros, reports, entry } = handed;
+        let random = self.road.parts.world.random.clone();
+        let mut jitter = |below: u64| random.below(below);
+        let mut to_settle = Vec::new();
+        {
+            let mut queue = self.road.queue();
+            queue.landed(&job);
+            for ((item, turn), attempted) in job.items.iter().zip(&turns).zip(&attempted) {
+                if *attempted {
+                    queue.attempted(item.key, item.number);
+                }
+                if let Next::Settle(outcome) = queue.turn(item.key, turn.clone(), now, &mut jitter) {
+                    to_settle.push(ToSettle {
+                        key: item.key,
+                        trace: job.trace,
+                        recipient: item.recipient.clone(),
+                        destination: item.destination.clone(),
+                        account: item.account.clone(),
+                        number: if *attempted { item.number } else { item.number - 1 },
+                        outcome,
+                        reports,
+                        tell: false,
+                        redirect: None,
+                        entry: entry.clone(),
+                    });
+                }
+            }
+        }
+        for ((item, turn), attempted) in job.items.iter().zip(&turns).zip(&attempted) {
+            log(&job, item, turn, micros);
+            self.observe(&job.lane, item, turn, micros, now);
+            if *attempted {
+                self.note_unsettled(&job, item, turn);
+            }
+        }
+        self.settle_all(to_settle);
+    }
+
+    /// An attempt that is on record and settled nothing: what is known of it is written down, so that a restart does not
+    /// take it for one whose outcome is unknown.
+    fn note_unsettled(&self, job: &Job, item: &crate::queue::JobItem, turn: &Turn) {
+        let outcome = match turn {
+            Turn::Final(_) => return,
+            Turn::Unknown(_) => Outcome::Unknown,
+            Turn::Person { words, .. }
+            | Turn::Message { words, .. }
+            | Turn::Place { words, .. }
+            | Turn::Ours(words)
+            | Turn::Broken(words) => Outcome::Deferred { reply: Reply::new(451, (4, 4, 2), words.clone()) },
+        };
+        self.road.parts.ledger.note(Entry::Settlement(Settlement {
+            trace: job.trace,
+            recipient: item.recipient.clone(),
+            destination: item.destination.clone(),
+            outcome,
+            at: self.road.parts.world.clock.now(),
+            attempt: item.number,
+        }));
+    }
+
+    fn observe(
+        &mut self,
+        lane: &LaneName,
+        item: &crate::queue::JobItem,
+        turn: &Turn,
+        micros: u64,
+        now: Instant,
+    ) {
+        let (went, words) = match turn {
+            Turn::Final(Outcome::Refused { .. }) => (Went::Refused, ""),
+            Turn::Final(Outcome::HandedOver { .. }) => (Went::Well, ""),
+            Turn::Person { quota: true, words } => (Went::Well, words.as_str()),
+            Turn::Person { words, .. } | Turn::Message { words, wedge: false } => {
+                (Went::Later, words.as_str())
+            }
+            Turn::Place { words, .. } | Turn::Message { words, .. } | Turn::Unknown(words) => {
+                (Went::Silent, words.as_str())
+            }
+            Turn::Final(_) | Turn::Ours(_) | Turn::Broken(_) => return,
+        };
+        self.live.count(lane, went, micros, words);
+        if matches!(turn, Turn::Person { .. }) {
+            let at = (now, self.road.parts.world.clock.now());
+            let seen = self.live.account(lane, item.account.as_ref(), words, &self.road.settings.node, at);
+            if let Some(observation) = seen {
+                self.road.parts.ledger.note(Entry::Observation(observation));
+            }
+        }
+    }
+
+    /// Begins the settlement of items that were just handed over.
+    pub(crate) fn settle_all(&mut self, to_settle: Vec<ToSettle>) {
+        if to_settle.is_empty() {
+            return;
+        }
+        self.settling += 1;
+        let keys = to_settle.iter().map(|what| what.key).collect();
+        let road = self.road.clone();
+        self.spawn(About::Settling(keys), async move {
+            let mut under_way = JoinSet::new();
+            let mut settled = Vec::with_capacity(to_settle.len());
+            let mut to_settle = to_settle.into_iter();
+            // One is the usual number, and needs no task of its own.
+            let last = to_settle.next_back();
+            for what in to_settle {
+                under_way.spawn(settle(road.clone(), what));
+            }
+            if let Some(last) = last {
+                settled.push(settle(road, last).await);
+            }
+            while let Some(Ok(one)) = under_way.join_next().await {
+                settled.push(one);
+            }
+            Ended::Settled(settled)
+        });
+    }
+
+    /// Begins the settlement of an item that is not being handed over. `false` when it is.
+    pub(crate) fn settle_item(
+        &mut self,
+        key: Key,
+        outcome: Outcome,
+        tell: bool,
+        entry: Option<Arc<JournalEntry>>,
+    ) -> bool {
+        let Some(what) = self.taken(key, outcome) else { return false };
+        self.settle_all(vec![ToSettle { tell, entry, ..what }]);
+        true
+    }
+
+    /// As [`Journey::settle_item`]; another recipient gets the message first.
+    pub(crate) fn settle_redirected(&mut self, key: Key, outcome: Outcome, to: words_mail::Address) {
+        if let Some(what) = self.taken(key, outcome) {
+            self.settle_all(vec![ToSettle { redirect: Some(to), ..what }]);
+        }
+    }
+
+    /// Takes an item that is not being handed over out of the queue, to be settled.
+    fn taken(&self, key: Key, outcome: Outcome) -> Option<ToSettle> {
+        let mut queue = self.road.queue();
+        if !queue.take(key) {
+            return None;
+        }
+        let (item, mail) = queue.item(&key).zip(queue.mail(&key.position))?;
+        Some(ToSettle {
+            key,
+            trace: mail.trace,
+            recipient: item.recipient.clone(),
+            destination: item.destination.clone(),
+            account: item.account.clone(),
+            number: item.number,
+            outcome,
+            reports: true,
+            tell: false,
+            redirect: None,
+            entry: None,
+        })
+    }
+
+    fn has_settled(&mut self, settled: Vec<Settled>) {
+        self.settling -= 1;
+        let now = Instant::now();
+        for one in settled {
+            let Some(settlement) = one.settlement else {
+                self.road.queue().put_back(one.key);
+                continue;
+            };
+            {
+                let mut totals = lock(&self.road.totals);
+                match &settlement.outcome {
+                    Outcome::HandedOver { .. } if one.key.way == Way::Here => totals.arrived += 1,
+                    Outcome::HandedOver { .. } | Outcome::Seen { .. } => totals.handed_over += 1,
+                    Outcome::Refused { .. } => totals.refused += 1,
+                    _ => {}
+                }
+            }
+            self.road.queue().settled(one.key, now);
+            let errand = Errand::of(&settlement);
+            let mut listed = self.road.listed();
+            if is_listed(&settlement.outcome) {
+                tracing::warn!(
+                    trace = %settlement.trace, to = %settlement.recipient, destination = %settlement.destination,
+                    outcome = ?settlement.outcome, "set aside for a person"
+                );
+                let accepted = one.entry.as_ref().map(|entry| &entry.accepted);
+                listed.insert(
+                    errand,
+                    Listed {
+                        place: Some((one.key.position, one.key.index, one.key.way)),
+                        from: accepted.map(|a| a.envelope.sender.clone()),
+                        accepted: accepted.map(|a| a.at),
+                        size: accepted.map_or(0, |a| a.size),
+                        settlement,
+                    },
+                );
+                while listed.len() > self.road.settings.listed_most {
+                    listed.pop_first();
+                }
+            } else {
+                listed.remove(&errand);
+            }
+        }
+    }
+
+    /// Asks about messages whose fate is unknown, or decides where nobody can be asked.
+    fn doubts(&mut self, now: Instant) {
+        let due = self.road.queue().questions(now, BATCH);
+        let mut by_primary: BTreeMap<PrimaryId, Vec<(Key, Question)>> = BTreeMap::new();
+        for key in due {
+            let (lane, since, question) = {
+                let queue = self.road.queue();
+                let Some((item, mail)) = queue.item(&key).zip(queue.mail(&key.position)) else { continue };
+                let State::Doubtful { since, .. } = item.state else { continue };
+                let question = Question {
+                    trace: mail.trace,
+                    recipient: item.recipient.clone(),
+                    account: item.account.clone(),
+                };
+                (item.lane.clone(), since, question)
+            };
+            match (&lane, &self.road.parts.ask) {
+                (LaneName::Primary(primary), Some(_)) => {
+                    by_primary.entry(primary.clone()).or_default().push((key, question));
+                }
+                _ if now.saturating_duration_since(since) >= self.road.settings.unknown_wait => {
+                    self.once_more(key, "and nobody can look");
+                }
+                _ => {}
+            }
+        }
+        for (primary, asked) in by_primary {
+            let Some(ask) = self.road.parts.ask.clone() else { continue };
+            self.spawn(About::Other, async move {
+                let (keys, questions): (Vec<Key>, Vec<Question>) = asked.into_iter().unzip();
+                let answers = ask.ask(&primary, &questions).await;
+                Ended::Asked(keys.into_iter().zip(answers).collect())
+            });
+        }
+    }
+
+    fn answered(&mut self, answers: Vec<(Key, Answer)>) {
+        let now = Instant::now();
+        for (key, answer) in answers {
+            let (since, patience) = {
+                let queue = self.road.queue();
+                let Some(item) = queue.item(&key) else { continue };
+                let State::Doubtful { since, .. } = item.state else { continue };
+                let LaneName::Primary(primary) = &item.lane else { continue };
+                let patience =
+                    self.road.settings.primaries.get(primary).map_or(Duration::ZERO, |p| p.queue_time);
+                (since, patience)
+            };
+            match answer {
+                Answer::Found { folder } => {
+                    self.settle_item(key, Outcome::Seen { folder }, false, None);
+                }
+                Answer::NotFound if now.saturating_duration_since(since) >= patience => {
+                    self.once_more(key, "and it was not found");
+                }
+                Answer::NotFound => {}
+                Answer::CannotTell(why) => {
+                    tracing::debug!(%why, "nobody can tell yet what became of a message");
+                }
+            }
+        }
+    }
+
+    /// Sends a message of unknown fate once more, listed as possibly doubled; never a third time.
+    fn once_more(&mut self, key: Key, why: &str) {
+        let Some((unknowns, trace, to)) = ({
+            let queue = self.road.queue();
+            let found = queue.item(&key).zip(queue.mail(&key.position));
+            found.map(|(item, mail)| (item.unknowns, mail.trace, item.recipient.clone()))
+        }) else {
+            return;
+        };
+        if unknowns < 2 {
+            tracing::warn!(%trace, %to, "sent once more, possibly doubled: its outcome is unknown {why}");
+            self.road.queue().send_again(key);
+        } else {
+            let reason = format!(
+                "its outcome is unknown after {unknowns} attempts {why}; it is not sent a third time"
+            );
+            self.settle_item(key, Outcome::Parked { reason }, false, None);
+        }
+    }
+
+    /// Ends what is on the wire; nothing new is begun.
+    async fn finish(&mut self) {
+        let ending = async {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                self.ended(ended);
+            }
+        };
+        if timeout(GRACE, ending).await.is_err() {
+            tracing::warn!("deliveries under way did not end in time and are given up");
+        }
+    }
+
+    pub(crate) fn spawn_other(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(About::Other, async move {
+            task.await;
+            Ended::Other
+        });
+    }
+}
+
+/// One line for each recipient and attempt.
+fn log(job: &Job, item: &crate::queue::JobItem, turn: &Turn, micros: u64) {
+    let (outcome, reply) = match turn {
+        Turn::Final(Outcome::HandedOver { reply }) => ("handed-over", reply.to_string()),
+        Turn::Final(Outcome::Refused { reply, .. }) => ("refused", reply.to_string()),
+        Turn::Final(Outcome::Parked { reason }) => ("parked", reason.clone()),
+        Turn::Final(other) => ("final", format!("{other:?}")),
+        Turn::Person { words, .. } => ("person-later", words.clone()),
+        Turn::Message { words, .. } => ("later", words.clone()),
+        Turn::Place { words, .. } => ("no-service", words.clone()),
+        Turn::Ours(words) => ("not-now", words.clone()),
+        Turn::Broken(words) => ("broken", words.clone()),
+        Turn::Unknown(words) => ("unknown", words.clone()),
+    };
+    let ms = micros / 1000;
+    let destination = job.items.first().map(|item| item.destination.to_string()).unwrap_or_default();
+    let (trace, to, attempt) = (job.trace, &item.recipient, item.number);
+    match turn {
+        Turn::Final(Outcome::HandedOver { .. }) => {
+            tracing::info!(%trace, %to, destination, attempt, outcome, reply, ms, "deliver");
+        }
+        _ => tracing::warn!(%trace, %to, destination, attempt, outcome, reply, ms, "deliver"),
+    }
+}
+
+async fn changed(arrivals: &mut Option<watch::Receiver<Position>>) -> Result<(), watch::error::RecvError> {
+    match arrivals {
+        Some(arrivals) => arrivals.changed().await,
+        None => std::future::pending().await,
+    }
+}
