@@ -168,7 +168,11 @@ impl BodyWriter {
         let mut id = [0; 16];
         shared.world.random.fill(&mut id);
         let since = shared.writing_from();
-        let path = shared.options.dir.join(BODIES).join(file_name(since, &id));
+        let name = file_name(since, &id);
+        let path = shared.options.dir.join(BODIES).join(&name);
+        if let Some(begun) = &mut *lock(&shared.begun) {
+            begun.insert(name);
+        }
         let guard = Guard { shared: shared.clone(), open: open.clone(), path: path.clone(), armed: true };
         let (header, key) = write_header(&id, shared).ok_or(AppendError::Failed)?;
         Ok(BodyWriter {

@@ -152,6 +152,23 @@ impl FaultDisk {
         }
     }
 
+    /// Replaces the content of a file, durably.
+    pub fn put(&self, path: &Path, bytes: Vec<u8>) {
+        let mut state = lock(&self.state);
+        let id = match state.names.get(path) {
+            Some(id) => *id,
+            None => {
+                let id = state.next_file;
+                state.next_file += 1;
+                state.names.insert(path.to_owned(), id);
+                state.durable_names.insert(path.to_owned(), id);
+                id
+            }
+        };
+        let synced = bytes.len();
+        state.files.insert(id, Inode { bytes, synced, given_up: Vec::new() });
+    }
+
     /// The paths of all files.
     pub fn paths(&self) -> Vec<PathBuf> {
         lock(&self.state).names.keys().cloned().collect()

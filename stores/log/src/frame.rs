@@ -29,6 +29,9 @@ const BODY_FILE: u8 = 4;
 /// The record was erased: what is left is the note, and `meta` where it was kept.
 const ERASED: u8 = 8;
 
+/// Stands for several records that were collected: everything up to this sequence number since the frame before.
+const RUN: u8 = 16;
+
 const META_PART: u8 = 1;
 const BODY_PART: u8 = 2;
 
@@ -53,6 +56,8 @@ pub(crate) struct Head {
     pub(crate) len: u32,
     pub(crate) kind: u8,
     flags: u8,
+    /// Its place in the batch that was made durable with one sync, from 0.
+    pub(crate) ordinal: u16,
     pub(crate) seq: u64,
     pub(crate) at: Time,
     /// Where the frame stood when it was acknowledged; stays when the segment is written anew.
@@ -86,6 +91,7 @@ impl Head {
             len: four(8),
             kind: bytes[12],
             flags: bytes[13],
+            ordinal: u16::from_le_bytes([bytes[14], bytes[15]]),
             seq: eight(16),
             at: Time(eight(24).cast_signed()),
             origin: eight(32),
@@ -122,6 +128,15 @@ impl Head {
         self.flags & BODY_FILE != 0
     }
 
+    /// The sequence number of the first record of its batch. Everything before was durable when it was written.
+    pub(crate) fn batch_start(&self) -> u64 {
+        self.seq.saturating_sub(u64::from(self.ordinal))
+    }
+
+    pub(crate) fn is_run(&self) -> bool {
+        self.flags & RUN != 0
+    }
+
     pub(crate) fn is_erased(&self) -> bool {
         self.flags & ERASED != 0
     }
@@ -148,6 +163,7 @@ pub(crate) enum Content<'a> {
 /// A frame about to be written.
 pub(crate) struct Frame<'a> {
     pub(crate) kind: u8,
+    pub(crate) ordinal: u16,
     pub(crate) seq: u64,
     pub(crate) at: Time,
     pub(crate) origin: u64,
@@ -157,6 +173,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) chain: Hash,
     pub(crate) facts: &'a Facts,
     pub(crate) body: Content<'a>,
+    /// Whether it stands for several collected records.
+    pub(crate) run: bool,
 }
 
 impl Frame<'_> {
@@ -166,6 +184,9 @@ impl Frame<'_> {
         let start = out.len();
         out.resize(start + HEAD_LEN, 0);
         let mut flags = if self.facts.erased.is_some() { ERASED } else { 0 };
+        if self.run {
+            flags |= RUN;
+        }
         if write_section(self.facts.write(), pack, out) {
             flags |= META_PACKED;
         }
@@ -207,6 +228,7 @@ impl Frame<'_> {
         head[8..12].copy_from_slice(&len.to_le_bytes());
         head[12] = self.kind;
         head[13] = flags;
+        head[14..16].copy_from_slice(&self.ordinal.to_le_bytes());
         head[16..24].copy_from_slice(&self.seq.to_le_bytes());
         head[24..32].copy_from_slice(&self.at.0.to_le_bytes());
         head[32..40].copy_from_slice(&self.origin.to_le_bytes());

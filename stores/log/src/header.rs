@@ -18,6 +18,9 @@ const BOUND_LEN: usize = 180;
 const CRC_AT: usize = COPY_LEN - 4;
 /// The segment was written anew when it was sealed or when records were erased from it.
 const REWRITTEN: u8 = 1;
+/// The segment is the first since the log was opened: what stands at the end of the one before may never have been
+/// acknowledged.
+const FIRST: u8 = 2;
 
 /// A hash in the chain.
 pub(crate) type Hash = [u8; 32];
@@ -27,6 +30,7 @@ pub(crate) type Hash = [u8; 32];
 pub(crate) struct Header {
     pub(crate) kind: u8,
     pub(crate) rewritten: bool,
+    pub(crate) first: bool,
     pub(crate) segment: u64,
     /// The sequence number that its first record has or would have.
     pub(crate) first_seq: u64,
@@ -60,7 +64,8 @@ impl Header {
         copy.extend_from_slice(MAGIC);
         copy.extend_from_slice(&VERSION.to_le_bytes());
         copy.push(self.kind);
-        copy.push(if self.rewritten { REWRITTEN } else { 0 });
+        let rewritten = if self.rewritten { REWRITTEN } else { 0 };
+        copy.push(rewritten | if self.first { FIRST } else { 0 });
         for number in
             [self.segment, self.first_seq, self.created.0.cast_unsigned(), self.previous, self.previous_end]
         {
@@ -121,6 +126,7 @@ impl Header {
         let header = Header {
             kind,
             rewritten: copy[11] & REWRITTEN != 0,
+            first: copy[11] & FIRST != 0,
             segment: number(12),
             first_seq: number(20),
             created: Time(number(28).cast_signed()),

@@ -6,6 +6,7 @@
 //! `docs/crash-states.md`.
 
 mod body;
+mod copy;
 #[cfg(any(test, feature = "faults"))]
 mod fault_disk;
 #[cfg(any(test, feature = "faults"))]
@@ -18,8 +19,11 @@ mod options;
 mod queue;
 mod reader;
 mod recovery;
+mod rewrite;
+mod scan;
 mod segment;
 mod shared;
+mod verify;
 mod writer;
 
 pub use body::{BodyWriter, StoredBody};
@@ -31,10 +35,13 @@ pub use file_disk::{DirLock, FileDisk};
 pub use frame::Tombstone;
 pub use keys::{KeyError, KeyRing};
 pub use options::{LogKind, LogOptions};
-pub use reader::{BodyReader, BodyRef, ReadError, Reader, Record, Scan};
+pub use reader::{BodyReader, BodyRef, ReadError, Reader, Record};
 pub use recovery::Recovery;
+pub use rewrite::{Erased, Erasure, Sealed, Sealer};
+pub use scan::Scan;
 pub use segment::Damage;
 pub use shared::{LogError, LogHealth};
+pub use verify::{Problem, Verified};
 pub use writer::{BodyLoop, Writer};
 
 use body::BODIES;

@@ -33,7 +33,8 @@ impl Waiting {
     }
 }
 
-/// One thing for the writer.
+/// One thing for the writer. Nearly all are records, so the room for them is not wasted.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Entry {
     Record(Waiting),
     /// Close the segment that is being written, so that it can be written anew.
@@ -155,9 +156,10 @@ impl Queue {
         (inner.urgent > 0, inner.lazy_since)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing waits; bodies count when asked for.
+    pub(crate) fn is_empty(&self, and_bodies: bool) -> bool {
         let inner = lock(&self.inner);
-        inner.records.is_empty() && inner.bodies.is_empty()
+        inner.records.is_empty() && !(and_bodies && !inner.bodies.is_empty())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

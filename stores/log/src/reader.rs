@@ -3,12 +3,12 @@
 use crate::Position;
 use crate::body::{FileBody, StoredName};
 use crate::frame::{self, Facts, HEAD_LEN, Head, Tombstone};
-use crate::header::{HEADER_LEN, Hash};
+use crate::header::Hash;
 use crate::keys::KeyRing;
 use crate::options::LogKind;
-use crate::segment::{self, Damage, OpenError, Segment, Step, Walk, read_up_to};
+use crate::scan::Scan;
+use crate::segment::{self, OpenError, Segment, Step, Walk, read_up_to};
 use crate::shared::{Shared, lock};
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -19,8 +19,6 @@ use words_world::{DiskFile, World};
 
 /// How many segments' tables of places a reader remembers.
 const TABLES_MAX: usize = 32;
-/// How many damaged ranges a scan remembers; more are only logged.
-const DAMAGE_MAX: usize = 1_000;
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +69,14 @@ impl BodyRef {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The file it is in, if it has one of its own.
+    pub(crate) fn file(&self) -> Option<&StoredName> {
+        match &self.place {
+            Place::File(name) => Some(name),
+            Place::None | Place::Record => None,
+        }
     }
 }
 
@@ -159,6 +165,9 @@ impl Reader {
     pub fn read(&self, position: Position) -> Result<Record, ReadError> {
         let (segment, place) = self.locate(position)?;
         let (head, head_bytes) = read_head(&*segment.file, place)?;
+        if head.origin != position.offset || head.is_run() {
+            return Err(ReadError::NoRecord(position));
+        }
         let mut meta = vec![0; head.meta_len()];
         read_whole(&*segment.file, place + HEAD_LEN as u64, &mut meta)?;
         let facts = Facts::read(&segment.key, &head, &head_bytes, &meta).ok_or(ReadError::Damaged)?;
@@ -193,14 +202,24 @@ impl Reader {
                     .ok_or(ReadError::Damaged)?;
                 return Ok(BodyReader { len: record.body.len, source: Source::Piece, piece: body, at: 0 });
             }
-            Place::File(name) => Source::File(Box::new(FileBody::open(
-                &*self.inner.world.disk,
-                &self.inner.keys,
-                &self.inner.dir,
-                name,
-            )?)),
+            Place::File(name) => return self.file_body(name),
         };
         Ok(BodyReader { len: record.body.len, source, piece: Vec::new(), at: 0 })
+    }
+
+    pub(crate) fn file_body(&self, name: &StoredName) -> Result<BodyReader, ReadError> {
+        let inner = &*self.inner;
+        let file = FileBody::open(&*inner.world.disk, &inner.keys, &inner.dir, name)?;
+        Ok(BodyReader { len: name.len, source: Source::File(Box::new(file)), piece: Vec::new(), at: 0 })
+    }
+
+    /// The end of what is durable, in the process that writes the log.
+    pub(crate) fn durable_end(&self) -> Option<Position> {
+        self.inner.durable.as_ref().map(|durable| *durable.borrow())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.inner.dir
     }
 
     pub(crate) fn segment(&self, number: u64) -> Result<Segment, OpenError> {
@@ -295,14 +314,14 @@ fn read_whole(file: &dyn DiskFile, at: u64, into: &mut [u8]) -> Result<(), ReadE
 }
 
 /// The decrypted second section of the frame at `place`.
-fn read_body(segment: &Segment, place: u64, facts: &Facts) -> Result<Vec<u8>, ReadError> {
+pub(crate) fn read_body(segment: &Segment, place: u64, facts: &Facts) -> Result<Vec<u8>, ReadError> {
     let (head, head_bytes) = read_head(&*segment.file, place)?;
     let mut sealed = vec![0; head.body_len()];
     read_whole(&*segment.file, place + (HEAD_LEN + head.meta_len()) as u64, &mut sealed)?;
     frame::read_body(&segment.key, &head, &head_bytes, &sealed, facts.body_len).ok_or(ReadError::Damaged)
 }
 
-fn record(segment: &Segment, head: &Head, facts: Facts, body: &[u8]) -> Option<Record> {
+pub(crate) fn record(segment: &Segment, head: &Head, facts: Facts, body: &[u8]) -> Option<Record> {
     let place = match (head.body_in_file(), head.body_len()) {
         (true, _) => Place::File(StoredName::read(body)?),
         (false, 0) => Place::None,
@@ -322,267 +341,6 @@ fn record(segment: &Segment, head: &Head, facts: Facts, body: &[u8]) -> Option<R
         content: head.content,
         chain: head.chain,
     })
-}
-
-/// Goes through the records of a log in order. At the end it gives `None` and may be asked again later: it goes on
-/// where it was. Damaged ranges are passed over, logged, and remembered in [`Scan::damage`].
-pub struct Scan {
-    reader: Reader,
-    next: Position,
-    durable: bool,
-    current: Option<Current>,
-    damage: Vec<Damage>,
-    /// The kinds that are given, or all of them.
-    kinds: Option<Vec<u8>>,
-    /// Records from here on are not given.
-    until: Option<Position>,
-}
-
-/// The segment that a scan is in.
-struct Current {
-    segment: Segment,
-    walk: Walk,
-    /// The segment that follows and where this one ends, once there is one.
-    follower: Option<(u64, u64)>,
-    /// Where the walk may go on after its end was reached, when more has been written.
-    ended: bool,
-}
-
-impl Scan {
-    fn new(reader: Reader, from: Option<Position>, durable: bool) -> Scan {
-        let durable = durable && reader.inner.durable.is_some();
-        Scan {
-            reader,
-            next: from.unwrap_or_default(),
-            durable,
-            current: None,
-            damage: Vec::new(),
-            kinds: None,
-            until: None,
-        }
-    }
-
-    /// Gives only records of these kinds. The others are not even decrypted.
-    #[must_use]
-    pub fn of_kinds(mut self, kinds: &[u8]) -> Scan {
-        self.kinds = Some(kinds.to_vec());
-        self
-    }
-
-    /// Ends before the record at `end`.
-    #[must_use]
-    pub fn until(mut self, end: Position) -> Scan {
-        self.until = Some(end);
-        self
-    }
-
-    /// Where the scan goes on: what was read stands before it.
-    pub fn position(&self) -> Position {
-        self.next
-    }
-
-    /// The ranges passed over so far.
-    pub fn damage(&self) -> &[Damage] {
-        &self.damage
-    }
-
-    fn durable_end(&self) -> Option<Position> {
-        let durable = self.reader.inner.durable.as_ref().filter(|_| self.durable)?;
-        Some(*durable.borrow())
-    }
-
-    fn step(&mut self) -> Result<Option<Record>, ReadError> {
-        let durable_end = self.durable_end();
-        if durable_end.is_some_and(|end| self.next >= end) {
-            return Ok(None);
-        }
-        loop {
-            if self.current.is_none() && !self.enter(self.next.segment)? {
-                return Ok(None);
-            }
-            if self.until.is_some_and(|end| self.next >= end) {
-                return Ok(None);
-            }
-            let Some(current) = &mut self.current else { return Ok(None) };
-            let closed = durable_end.is_some_and(|end| end.segment > current.segment.number);
-            if current.follower.is_none() && (current.ended || closed) {
-                current.follower = follower(&self.reader, current.segment.number)?;
-            }
-            current.ended = false;
-            let step = current.walk.next(&*current.segment.file)?;
-            match step {
-                Step::Frame(head) if current.is_behind_end(head.origin) => self.leave(),
-                Step::Frame(head) => {
-                    let end = current.segment.number;
-                    if durable_end
-                        .is_some_and(|durable| Position { segment: end, offset: head.origin } >= durable)
-                    {
-                        current.walk.at = current.walk.frame_start();
-                        return Ok(None);
-                    }
-                    if head.origin < self.next.offset && self.next.segment == current.segment.number {
-                        continue;
-                    }
-                    if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&head.kind)) {
-                        let offset = head.origin + u64::from(head.span);
-                        self.next = Position { segment: current.segment.number, offset };
-                        continue;
-                    }
-                    match current.record(&head)? {
-                        Some(record) => {
-                            self.next = record.next;
-                            return Ok(Some(record));
-                        }
-                        None => {
-                            let from = current.walk.frame_start();
-                            self.report(from, from + u64::from(head.len), "the record was altered");
-                        }
-                    }
-                }
-                Step::Damage { from, to } => {
-                    if current.follower.is_none() {
-                        current.follower = follower(&self.reader, current.segment.number)?;
-                    }
-                    let behind = current
-                        .follower
-                        .is_some_and(|(_, end)| !current.segment.header.rewritten && from >= end);
-                    if behind { self.leave() } else { self.report(from, to, "no whole record") }
-                }
-                Step::End { from, to } => match current.follower {
-                    None => {
-                        current.ended = true;
-                        current.follower = follower(&self.reader, current.segment.number)?;
-                        if current.follower.is_none() {
-                            return Ok(None);
-                        }
-                        // What was being written a moment ago is whole by now.
-                        current.walk.at = from;
-                    }
-                    Some((_, end)) => {
-                        let unfinished = from < to && !current.segment.header.rewritten && from < end;
-                        if unfinished {
-                            self.report(from, to, "the end is no whole record");
-                        }
-                        self.leave();
-                    }
-                },
-            }
-        }
-    }
-
-    /// Opens the segment numbered `wanted` or the first after it; `false` when there is none.
-    fn enter(&mut self, wanted: u64) -> Result<bool, ReadError> {
-        let mut number = wanted.max(1);
-        loop {
-            match self.reader.segment(number) {
-                Ok(segment) => {
-                    let at = match (segment.header.rewritten, self.next.segment == number) {
-                        (false, true) => self.next.offset,
-                        _ => 0,
-                    };
-                    if self.next.segment != number {
-                        self.next = Position { segment: number, offset: 0 };
-                    }
-                    let follower = follower(&self.reader, number)?;
-                    let walk = Walk::new(&segment.header, at);
-                    self.current = Some(Current { segment, walk, follower, ended: false });
-                    return Ok(true);
-                }
-                Err(OpenError::Missing | OpenError::Damaged { empty: true }) => {}
-                Err(OpenError::Damaged { empty: false }) => {
-                    self.note(Damage {
-                        segment: number,
-                        from: 0,
-                        to: HEADER_LEN as u64,
-                        why: "the header of the segment cannot be read".to_owned(),
-                    });
-                }
-                Err(OpenError::Unreadable(error)) => return Err(error.into()),
-                Err(OpenError::Disk(error)) => return Err(ReadError::Disk(error)),
-            }
-            match self.reader.segments()?.into_iter().find(|n| *n > number) {
-                Some(next) => number = next,
-                None => return Ok(false),
-            }
-        }
-    }
-
-    /// Goes on to the segment that follows.
-    fn leave(&mut self) {
-        if let Some(Current { follower: Some((number, _)), .. }) = self.current.take() {
-            self.next = Position { segment: number, offset: 0 };
-        }
-    }
-
-    fn report(&mut self, from: u64, to: u64, why: &str) {
-        let segment = self.current.as_ref().map_or(0, |current| current.segment.number);
-        self.note(Damage { segment, from, to, why: why.to_owned() });
-    }
-
-    fn note(&mut self, damage: Damage) {
-        tracing::warn!(
-            dir = %self.reader.inner.dir.display(),
-            segment = damage.segment, from = damage.from, to = damage.to, why = damage.why,
-            "a range of the log was passed over"
-        );
-        if self.damage.len() < DAMAGE_MAX && !self.damage.contains(&damage) {
-            self.damage.push(damage);
-        }
-    }
-}
-
-impl Current {
-    /// Whether a record that stood at `origin` was never acknowledged: the next segment says this one ends before.
-    fn is_behind_end(&self, origin: u64) -> bool {
-        self.follower.is_some_and(|(_, end)| origin >= end)
-    }
-
-    fn record(&self, head: &Head) -> Result<Option<Record>, ReadError> {
-        let payload = self.walk.payload();
-        let Some(facts) = Facts::read(&self.segment.key, head, self.walk.head_bytes(), payload) else {
-            return Ok(None);
-        };
-        let body = match head.body_in_file() {
-            true => read_body(&self.segment, self.walk.frame_start(), &facts)?,
-            false => Vec::new(),
-        };
-        Ok(record(&self.segment, head, facts, &body))
-    }
-}
-
-impl Iterator for Scan {
-    type Item = Result<Record, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
-    }
-}
-
-/// The next segment after `number` whose header can be read, and where it says that this one ends.
-pub(crate) fn follower(reader: &Reader, number: u64) -> Result<Option<(u64, u64)>, ReadError> {
-    let mut candidate = number + 1;
-    loop {
-        match reader.segment(candidate) {
-            Ok(segment) => {
-                let header = &segment.header;
-                // One that goes on from an earlier segment says that nothing in this one counts; one that goes
-                // on from a later segment, which cannot be read now, says nothing about this one.
-                let end = match header.previous.cmp(&number) {
-                    Ordering::Less => 0,
-                    Ordering::Equal => header.previous_end,
-                    Ordering::Greater => u64::MAX,
-                };
-                return Ok(Some((candidate, end)));
-            }
-            Err(OpenError::Unreadable(error)) => return Err(error.into()),
-            Err(OpenError::Disk(error)) => return Err(ReadError::Disk(error)),
-            Err(OpenError::Missing | OpenError::Damaged { .. }) => {}
-        }
-        match reader.segments()?.into_iter().find(|n| *n > candidate) {
-            Some(next) => candidate = next,
-            None => return Ok(None),
-        }
-    }
 }
 
 /// The bytes of a body, in order. Memory stays bounded whatever its length.

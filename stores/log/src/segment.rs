@@ -147,6 +147,8 @@ pub(crate) struct Walk {
 #[derive(Default)]
 struct Window {
     start: u64,
+    /// How much of `bytes` is filled.
+    len: usize,
     bytes: Vec<u8>,
 }
 
@@ -154,19 +156,29 @@ impl Window {
     /// The bytes from `at` on, `want` of them or fewer when the file ends before.
     fn slice(&mut self, file: &dyn DiskFile, at: u64, want: usize, ahead: usize) -> io::Result<&[u8]> {
         let inside = at.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
-        let inside = inside.filter(|skip| skip + want <= self.bytes.len());
+        let inside = inside.filter(|skip| skip + want <= self.len);
         let skip = match inside {
             Some(skip) => skip,
             None => {
-                self.bytes.resize(want.max(ahead), 0);
-                let got = read_up_to(file, at, &mut self.bytes)?;
-                self.bytes.truncate(got);
+                let left = usize::try_from(file.len()?.saturating_sub(at)).unwrap_or(usize::MAX);
+                let wanted = want.max(ahead).min(left);
+                if self.bytes.len() < wanted {
+                    self.bytes = vec![0; wanted];
+                }
+                self.len = 0;
+                self.len = read_up_to(file, at, &mut self.bytes[..wanted])?;
                 self.start = at;
                 0
             }
         };
-        let end = self.bytes.len().min(skip + want);
+        let end = self.len.min(skip + want);
         Ok(&self.bytes[skip..end])
+    }
+
+    /// What is in memory of a range.
+    fn get(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(at.checked_sub(self.start)?).ok()?;
+        self.bytes.get(..self.len)?.get(start..start.checked_add(len)?)
     }
 }
 
@@ -257,7 +269,6 @@ impl Walk {
     }
 
     fn part(&self, skip: usize, len: usize) -> &[u8] {
-        let start = usize::try_from(self.frame_start - self.window.start).unwrap_or(usize::MAX);
-        start.checked_add(skip).and_then(|at| self.window.bytes.get(at..at.checked_add(len)?)).unwrap_or(&[])
+        self.window.get(self.frame_start + skip as u64, len).unwrap_or(&[])
     }
 }

@@ -4,6 +4,7 @@ use crate::keys::KeyRing;
 use crate::options::{FREE_BELIEVED, LogOptions};
 use crate::queue::Queue;
 use crate::{AppendError, Position};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -79,10 +80,14 @@ pub(crate) struct Shared {
     pub(crate) health: watch::Sender<LogHealth>,
     /// Segments from this number on belong to the writer; those below are never appended to again.
     pub(crate) writing_from: AtomicU64,
+    /// The first segment of this life of the log: everything below was there when it was opened.
+    pub(crate) opened_at: u64,
     /// Held while a segment is written anew, so that sealing and erasing never do it at once.
     pub(crate) rewriting: Mutex<Rewriting>,
     /// Told when a segment was closed and waits to be sealed.
     pub(crate) closed: Notify,
+    /// The bodies begun in this life of the log, until those of former lives were looked through.
+    pub(crate) begun: Mutex<Option<BTreeSet<String>>>,
     space: Mutex<Space>,
 }
 
@@ -122,8 +127,10 @@ impl Shared {
             durable: watch::Sender::new(end),
             health: watch::Sender::new(LogHealth::Open),
             writing_from: AtomicU64::new(writing_from),
+            opened_at: writing_from,
             rewriting: Mutex::new(Rewriting { looked_at: 0, swept: false }),
             closed: Notify::new(),
+            begun: Mutex::new(Some(BTreeSet::new())),
             space: Mutex::new(Space::default()),
         }
     }
@@ -142,7 +149,10 @@ impl Shared {
             }
         };
         let wanted = space.used_since.saturating_add(bytes);
-        let enough = free.saturating_sub(wanted) >= self.options.reserve_bytes;
+        // Once full, room for a whole batch is waited for, or the log would open and close with every record.
+        let was_full = *self.health.borrow() == LogHealth::NoSpace;
+        let more = if was_full { self.options.batch_bytes as u64 } else { 0 };
+        let enough = free.saturating_sub(wanted.max(more)) >= self.options.reserve_bytes;
         if enough {
             space.used_since = wanted;
         }

@@ -7,11 +7,15 @@ use std::time::Duration;
 use words_mail::Time;
 
 mod basics;
+mod crashes;
+mod faults;
+mod points;
+mod rewriting;
+mod rot;
 
 /// One log on a disk that can be crashed.
 struct House {
     disk: FaultDisk,
-    clock: Arc<TestClock>,
     world: World,
     options: LogOptions,
 }
@@ -29,7 +33,7 @@ impl House {
         let world = fault_world(&disk, &clock, seed);
         let mut options = LogOptions::new("/log", LogKind::Journal, "node-1");
         options.reserve_bytes = 0;
-        House { disk, clock, world, options }
+        House { disk, world, options }
     }
 
     fn open(&self) -> (Log, Writer, Recovery) {

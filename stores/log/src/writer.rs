@@ -32,6 +32,8 @@ pub struct Writer {
     end: Position,
     batch: Vec<u8>,
     bodies_elsewhere: bool,
+    /// Whether nothing was acknowledged yet since the log was opened.
+    is_first: bool,
     /// Whether it was run to its end.
     finished: bool,
 }
@@ -64,6 +66,7 @@ impl Writer {
             end,
             batch: Vec::new(),
             bodies_elsewhere: false,
+            is_first: true,
             finished: false,
         }
     }
@@ -77,9 +80,10 @@ impl Writer {
 
     /// Writes until `shutdown` says so and everything that waits has been written.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut stop = false;
         loop {
-            let stop = stopping(&mut shutdown);
-            if stop {
+            if !stop && stopping(&mut shutdown) {
+                stop = true;
                 self.shared.queue.close();
             }
             let worked = self.turn();
@@ -91,7 +95,7 @@ impl Writer {
             if worked || had_piece {
                 continue;
             }
-            if stop && self.shared.queue.is_empty() {
+            if stop && self.shared.queue.is_empty(!self.bodies_elsewhere) {
                 break;
             }
             self.wait(&mut shutdown).await;
@@ -146,10 +150,12 @@ impl Writer {
         }
         let (urgent, lazy_since) = self.shared.queue.waiting();
         let lazy_due = lazy_since.is_some_and(|since| since.elapsed() >= options.lazy_after);
-        if !urgent && !lazy_due && !(lazy_since.is_some() && self.shared.queue.is_closed()) {
+        let last_call = lazy_since.is_some() && self.shared.queue.is_closed();
+        if !(urgent || lazy_due || last_call) {
             return false;
         }
-        let batch = self.shared.queue.take(options.batch_bytes, options.batch_records);
+        let records_max = options.batch_records.min(usize::from(u16::MAX));
+        let batch = self.shared.queue.take(options.batch_bytes, records_max);
         let mut records = Vec::with_capacity(batch.len());
         let mut roll = None;
         for entry in batch {
@@ -185,10 +191,11 @@ impl Writer {
         let now = self.shared.world.clock.now();
         let (mut seq, mut chain) = (self.seq, self.chain);
         let mut written = Vec::with_capacity(records.len());
-        for record in records {
+        for (ordinal, record) in records.into_iter().enumerate() {
             seq += 1;
             chain = chain_hash(&chain, seq, &record.content);
-            let place = Place { segment: active.number, offset: active.len, seq, at: now, chain };
+            let ordinal = u16::try_from(ordinal).unwrap_or(u16::MAX);
+            let place = Place { segment: active.number, offset: active.len, ordinal, seq, at: now, chain };
             written.push(add(record, place, &active.key, &mut self.batch));
         }
         crash_point("log.before_write");
@@ -213,6 +220,7 @@ impl Writer {
         active.since.get_or_insert_with(Instant::now);
         self.seq = seq;
         self.chain = chain;
+        self.is_first = false;
         self.end = Position { segment: active.number, offset: active.len };
         let full = active.len >= self.shared.options.seal_bytes;
         self.shared.durable.send_replace(self.end);
@@ -256,6 +264,7 @@ impl Writer {
         let header = Header {
             kind: self.shared.options.kind.number(),
             rewritten: false,
+            first: self.is_first,
             segment: number,
             first_seq: self.seq + 1,
             created: self.shared.world.clock.now(),
@@ -352,6 +361,7 @@ struct Place {
     segment: u64,
     /// Where the batch begins in the segment.
     offset: u64,
+    ordinal: u16,
     seq: u64,
     at: Time,
     chain: Hash,
@@ -372,6 +382,7 @@ fn add(record: Waiting, place: Place, key: &DataKey, batch: &mut Vec<u8>) -> Wri
     };
     let frame = Frame {
         kind: record.kind,
+        ordinal: place.ordinal,
         seq: place.seq,
         at: place.at,
         origin,
@@ -380,6 +391,7 @@ fn add(record: Waiting, place: Place, key: &DataKey, batch: &mut Vec<u8>) -> Wri
         chain: place.chain,
         facts: &record.facts,
         body: content,
+        run: false,
     };
     let len = frame.write(key, false, batch);
     let position = Position { segment: place.segment, offset: origin };
