@@ -5,12 +5,12 @@ use crate::configuration::Configuration;
 use crate::world::Resolver;
 use anyhow::{Context, Result};
 use roads_accept::{Accept, AcceptLimits, AcceptParts, CallOut, Door, MailAuth, SignIn};
-use roads_imap::{Door as ImapDoor, Imap, ImapLimits, ImapOptions, Security};
+use roads_imap::{Door as ImapDoor, Imap, ImapOptions, Security};
 use rules_policy::Policy;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
-use words_smtp::{Extensions, SessionLimits};
+use words_smtp::Extensions;
 use words_world::{Listener, World};
 
 /// The certificate in use, for doors that may have none.
@@ -18,24 +18,7 @@ pub type Certificate = watch::Receiver<Option<Arc<rustls::ServerConfig>>>;
 
 /// The bounds of the road in, out of the configuration.
 pub fn accept_limits(configuration: &Configuration) -> AcceptLimits {
-    let limits = &configuration.limits;
-    AcceptLimits {
-        connections: limits.connections,
-        connections_per_address: u32::try_from(limits.connections_per_address).unwrap_or(u32::MAX),
-        command_time: limits.command_timeout,
-        piece_time: limits.data_timeout,
-        call_out_time: limits.callout_timeout,
-        call_outs: u32::try_from(limits.callouts).unwrap_or(u32::MAX),
-        session: SessionLimits {
-            line_octets: limits.command_octets,
-            recipients: limits.recipients,
-            size: limits.message_size,
-            bad_commands: limits.bad_commands,
-            refused_recipients: limits.refused_recipients,
-            ..SessionLimits::default()
-        },
-        ..AcceptLimits::default()
-    }
+    configuration.limits.accept()
 }
 
 /// The road in, out of the configuration.
@@ -65,10 +48,7 @@ pub fn accept(
         sign_in,
         call_out,
         authentication,
-        policy: Policy {
-            hops_max: u32::try_from(configuration.limits.hops).unwrap_or(u32::MAX),
-            ..Policy::default()
-        },
+        policy: Policy { hops_max: configuration.limits.hops, ..Policy::default() },
         extensions: Extensions::default(),
         limits: accept_limits(configuration),
     })
@@ -107,21 +87,12 @@ pub async fn imap(
     tls: Certificate,
     sign_in: Arc<dyn roads_imap::SignIn>,
 ) -> Result<Imap> {
-    let (listen, limits) = (&configuration.listen, &configuration.limits);
+    let listen = &configuration.listen;
     let doors: Vec<ImapDoor> = [(&listen.imap, Security::StartTls), (&listen.imaps, Security::Implicit)]
         .into_iter()
         .flat_map(|(addresses, security)| addresses.iter().map(move |at| ImapDoor { at: *at, security }))
         .collect();
-    let options = ImapOptions {
-        host: configuration.node.name.clone(),
-        limits: ImapLimits {
-            connections: limits.imap_connections,
-            connections_per_account: u32::try_from(limits.imap_connections_per_account).unwrap_or(u32::MAX),
-            idle_time: limits.imap_idle,
-            message: limits.message_size,
-            ..ImapLimits::default()
-        },
-    };
+    let options = ImapOptions { host: configuration.node.name.clone(), limits: configuration.limits.imap() };
     Imap::open(world, stores.mailboxes.clone(), sign_in, tls, options, &doors).await.with_context(|| {
         let places: Vec<String> = doors.iter().map(|door| door.at.to_string()).collect();
         format!(
