@@ -12,6 +12,7 @@ mod attempts;
 mod body;
 mod change;
 mod changes;
+mod collect;
 pub mod content;
 mod desk;
 mod error;

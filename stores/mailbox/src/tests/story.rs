@@ -312,3 +312,34 @@ async fn a_full_disk_refuses_and_the_uid_it_cost_is_not_given_again() {
     assert_eq!(append("A: 3\r\n\r\n").await.unwrap().uid, 3);
     assert_eq!(run.uids(&anna(), "INBOX"), "1,3");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_leaves_when_no_folder_has_needed_it_for_long_enough() {
+    let mut node = Node::new(14);
+    let arrival = node.message(1, "Subject: from the journal\r\n\r\n");
+    let run = node.start();
+    let mailboxes = &run.mailboxes;
+    mailboxes.arrive(&anna(), &arrival).await.unwrap();
+    for text in ["A: 1\r\n\r\none", "A: 2\r\n\r\ntwo", "A: 3\r\n\r\nthree"] {
+        mailboxes.append(&anna(), "INBOX", text.as_bytes(), appendix(&[])).await.unwrap();
+    }
+    let inbox = mailboxes.folder(&anna(), "INBOX").unwrap().id;
+    let bodies = run.messages(&anna(), "INBOX");
+    // One is copied, then all but the last are removed.
+    mailboxes.copy(&anna(), inbox, &uids("2"), "Archive", By::Person).await.unwrap();
+    mailboxes.expunge(&anna(), inbox, &uids("1:3"), By::Person).await.unwrap();
+    let day = std::time::Duration::from_secs(86_400);
+    assert!(mailboxes.refers_to(arrival.trace, START.before(day)).unwrap());
+    assert!(!mailboxes.refers_to(arrival.trace, START.after(day)).unwrap());
+    assert_eq!(mailboxes.collect(START).await.unwrap(), 0, "not old enough");
+    let dump = mailboxes.dump().unwrap();
+    assert_eq!(mailboxes.collect(START.after(day)).await.unwrap(), 1);
+    assert_eq!(mailboxes.collect(START.after(day)).await.unwrap(), 0);
+    let readable = bodies[1..].iter().map(|m| mailboxes.body(&m.body).is_ok()).collect::<Vec<_>>();
+    assert_eq!(readable, [true, false, true]);
+    assert_eq!(mailboxes.dump().unwrap(), dump);
+    // The events stay: the view comes back as it was.
+    run.stop().await;
+    let run = node.start();
+    assert_eq!(run.mailboxes.dump().unwrap(), dump);
+}

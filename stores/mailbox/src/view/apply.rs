@@ -65,6 +65,20 @@ impl View {
         })
     }
 
+    /// Notes bodies that were collected, so that they are not looked for again.
+    pub(crate) fn note_collected(&self, gone: &[Position]) -> Result<()> {
+        self.write(|sql| {
+            let mut insert = sql.prepare_cached("INSERT OR IGNORE INTO collected VALUES(?1, ?2)")?;
+            let mut forget =
+                sql.prepare_cached("DELETE FROM facts WHERE own = 1 AND segment = ?1 AND place = ?2")?;
+            for position in gone {
+                insert.execute(params![signed(position.segment), signed(position.offset)])?;
+                forget.execute(params![signed(position.segment), signed(position.offset)])?;
+            }
+            Ok(())
+        })
+    }
+
     /// Forgets attempts older than `before`: their queue time is long over.
     pub(crate) fn forget_attempts(&self, before: Time) -> Result<()> {
         self.write(|sql| sql.execute("DELETE FROM attempts WHERE at < ?1", [before.0]).map(|_| ()))

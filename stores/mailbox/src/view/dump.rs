@@ -4,7 +4,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
 use std::fmt::Write;
 
-/// Tables that follow from the log, in a fixed order. `facts` is not among them: it may be lost at any time.
+/// Tables that follow from the log, in a fixed order. `facts` and `collected` are not among them: they may be lost at
+/// any time.
 const TABLES: [(&str, &str); 9] = [
     ("state", "one"),
     ("accounts", "id"),

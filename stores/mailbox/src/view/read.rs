@@ -401,4 +401,36 @@ impl View {
                 .optional()
         })
     }
+
+    /// Whether a message is in any folder, or was removed from one at or after `since`.
+    pub(crate) fn refers_to(&self, trace: TraceId, since: Time) -> Result<bool, MailboxError> {
+        self.read(|sql| {
+            let there = sql
+                .prepare_cached("SELECT 1 FROM messages WHERE trace = ?1 AND own = 0")?
+                .exists([trace.bytes()])?;
+            let was = sql
+                .prepare_cached("SELECT 1 FROM expunged WHERE trace = ?1 AND own = 0 AND at >= ?2")?
+                .exists(params![trace.bytes(), since.0])?;
+            Ok(there || was)
+        })
+    }
+
+    /// Where bodies of ours stand that are in no folder, and in none since `before`.
+    pub(crate) fn collectable(&self, before: Time, limit: u32) -> Result<Vec<Position>, MailboxError> {
+        self.read(|sql| {
+            let mut select = sql.prepare_cached(
+                "SELECT DISTINCT segment, place FROM expunged AS e WHERE own = 1 AND at < ?1
+                 AND NOT EXISTS (SELECT 1 FROM collected AS c WHERE c.segment = e.segment AND c.place = e.place)
+                 AND NOT EXISTS (SELECT 1 FROM messages AS m
+                     WHERE m.own = 1 AND m.segment = e.segment AND m.place = e.place)
+                 AND NOT EXISTS (SELECT 1 FROM expunged AS o
+                     WHERE o.own = 1 AND o.at >= ?1 AND o.segment = e.segment AND o.place = e.place)
+                 ORDER BY 1, 2 LIMIT ?2",
+            )?;
+            let rows = select.query_map(params![before.0, limit], |row| {
+                Ok(Position { segment: number(row.get(0)?), offset: number(row.get(1)?) })
+            })?;
+            rows.collect()
+        })
+    }
 }

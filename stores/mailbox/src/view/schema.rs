@@ -34,6 +34,10 @@ CREATE TABLE expunged(folder INTEGER NOT NULL, uid INTEGER NOT NULL, modseq INTE
     trace BLOB, own INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL,
     PRIMARY KEY(folder, uid)) WITHOUT ROWID;
 CREATE INDEX expunged_modseq ON expunged(folder, modseq);
+CREATE INDEX expunged_trace ON expunged(trace) WHERE trace IS NOT NULL;
+CREATE INDEX expunged_own ON expunged(at) WHERE own = 1;
+CREATE INDEX messages_own ON messages(segment, place) WHERE own = 1;
+CREATE TABLE collected(segment INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY(segment, place)) WITHOUT ROWID;
 CREATE TABLE arrivals(account INTEGER NOT NULL, trace BLOB NOT NULL, folder INTEGER NOT NULL, uid INTEGER NOT NULL,
     PRIMARY KEY(account, trace)) WITHOUT ROWID;
 CREATE TABLE attempts(trace BLOB NOT NULL, recipient TEXT NOT NULL, destination TEXT NOT NULL, number INTEGER NOT NULL,
