@@ -402,3 +402,48 @@ async fn offlineimap_copies_and_carries_flags_back() {
     assert!(there.contains(&"m07 [\\Flagged \\Seen]".to_owned()), "{there:?}");
     assert_eq!(files().len(), 29);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neomutt_works_and_comes_back_with_its_cache() {
+    let server = Server::start().await;
+    let text = |n: u32| format!("From: a@x\r\nSubject: m{n}\r\nMessage-ID: <{n}@x>\r\n\r\nbody {n}\r\n");
+    for n in 0..6 {
+        server.put("INBOX", &text(n), &[]).await;
+    }
+    let dir = server.dir.path();
+    fs::create_dir(dir.join("cache")).unwrap();
+    let rc = dir.join("neomuttrc");
+    let settings = format!(
+        "set folder=imap://127.0.0.1:{}/\nset spoolfile=+INBOX\nset imap_user=anna@example.org\nset imap_pass=secret\n\
+         set ssl_starttls=no\nset ssl_force_tls=no\nset imap_condstore=yes\nset imap_qresync=yes\n\
+         set confirmappend=no\nset delete=yes\nset wait_key=no\nset sleep_time=0\nunset mark_old\n\
+         set header_cache={}/cache/\n",
+        server.plain.port(),
+        dir.display()
+    );
+    fs::write(&rc, settings).unwrap();
+    let play = async |keys: &str| {
+        let command = format!("TERM=xterm neomutt -n -F {} -e 'push \"{keys}<quit>\"'", rc.display());
+        run("neomutt bsdutils coreutils", "timeout", &["30", "script", "-qec", &command, "/dev/null"]).await;
+    };
+    play(
+        "<tag-pattern>m[12]<enter><tag-prefix><set-flag>!<search>m3<enter><delete-message>\
+         <search>m0<enter><save-message>=Archive<enter><sync-mailbox>",
+    )
+    .await;
+    assert_eq!(server.content("INBOX"), ["m1 [\\Flagged]", "m2 [\\Flagged]", "m4 []", "m5 []"]);
+    assert_eq!(server.content("Archive"), ["m0 []"]);
+    // While it is away one goes, one comes, one is read; it copies all that it then believes to be there.
+    let folder = server.mailboxes.folder(&anna(), "INBOX").unwrap().id;
+    let one = |uid| stores_mailbox::UidRanges::span(uid, uid);
+    server.mailboxes.expunge(&anna(), folder, &one(5), By::Own).await.unwrap();
+    let seen = Flags::system(Flags::SEEN);
+    let change = (stores_mailbox::How::Add, &seen);
+    server.mailboxes.store(&anna(), folder, &one(6), change, None, By::Own).await.unwrap();
+    server.put("INBOX", &text(6), &[]).await;
+    play("<tag-pattern>~A<enter><tag-prefix><copy-message>=Drafts<enter><untag-pattern>~A<enter><tag-pattern>~R<enter><tag-prefix><copy-message>=Junk<enter>").await;
+    let copied = server.content("Drafts");
+    let subjects = copied.iter().map(|m| m.split(' ').next().unwrap()).collect::<Vec<_>>();
+    assert_eq!(subjects, ["m1", "m2", "m5", "m6"], "{copied:?}");
+    assert_eq!(server.content("Junk"), ["m5 [\\Seen]"]);
+}
