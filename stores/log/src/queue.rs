@@ -159,7 +159,7 @@ impl Queue {
     /// Whether nothing waits; bodies count when asked for.
     pub(crate) fn is_empty(&self, and_bodies: bool) -> bool {
         let inner = lock(&self.inner);
-        inner.records.is_empty() && !(and_bodies && !inner.bodies.is_empty())
+        inner.records.is_empty() && (!and_bodies || inner.bodies.is_empty())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

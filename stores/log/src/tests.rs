@@ -10,6 +10,7 @@ mod basics;
 mod crashes;
 mod faults;
 mod points;
+mod real;
 mod rewriting;
 mod rot;
 

@@ -46,7 +46,7 @@ fn a_failed_sync_of_a_body_closes_the_log() {
     let disk = house.disk.clone();
     house.with(|log| async move {
         let mut body = log.begin_body().await.unwrap();
-        body.write(&vec![1; 10]).await.unwrap();
+        body.write(&[1; 10]).await.unwrap();
         disk.fail_sync(0);
         assert_eq!(body.finish().await.map(drop), Err(AppendError::Failed));
         assert!(matches!(log.health(), LogHealth::Failed(_)));
