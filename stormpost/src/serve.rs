@@ -1,14 +1,18 @@
 //! `stormpost serve`: one node, from opening its stores to closing its doors.
 
 use crate::certificates::{CertificateFiles, Certificates};
-use crate::compose::owed::Reconciled;
+use crate::compose::owed::{self, Reconciled};
 use crate::compose::primaries::Primaries;
 use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
-use crate::compose::{doors, stores};
+use crate::compose::{deliver, doors, notices, stores};
 use crate::configuration::Configuration;
+use crate::control::answer::{self, Answers, Parts};
 use anyhow::{Context, Result};
+use roads_accept::CallOut;
+use roads_deliver::{Deliver, QueueView};
 use roads_mirror::{Mirror, MirrorOptions, MirrorParts};
+use roads_notify::Notify;
 use roads_watch::Watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,6 +83,9 @@ async fn node(configuration: &Configuration) -> Result<()> {
     started
 }
 
+/// Live observations on their way to the watch.
+const LIVE_MAX: usize = 1_024;
+
 /// The roads of one node, as tasks.
 struct Roads {
     world: World,
@@ -114,14 +121,14 @@ impl Roads {
         ));
         self.watch(configuration, stores, &primaries);
         self.mirror(configuration, stores, &primaries);
-        let accept = doors::accept(
-            &self.world,
-            configuration,
-            stores,
-            certificate,
-            reception,
-            Some(primaries.clone()),
-        );
+        let queue = self.deliver(configuration, stores, &primaries)?;
+        self.notify(configuration, stores, queue)?;
+        self.control(configuration, stores).await?;
+        let imap =
+            doors::imap(&self.world, configuration, stores, certificate.clone(), reception.clone()).await?;
+        self.running.spawn(imap.run(self.stop.clone()));
+        let call_out = Some(primaries as Arc<dyn CallOut>);
+        let accept = doors::accept(&self.world, configuration, stores, certificate, reception, call_out);
         for (door, listener) in doors::open(&self.world, configuration).await? {
             let (accept, stop) = (accept.clone(), self.stop.clone());
             self.running.spawn(async move { accept.run(door, listener, stop).await });
@@ -129,11 +136,52 @@ impl Roads {
         Ok(())
     }
 
+    fn deliver(
+        &mut self,
+        configuration: &Configuration,
+        stores: &Stores,
+        primaries: &Arc<Primaries>,
+    ) -> Result<QueueView> {
+        let settings = deliver::settings(configuration, primaries)?;
+        let door = deliver::local_door(&self.world, configuration)?;
+        let deliver = Deliver::new(
+            roads_deliver::Parts {
+                world: self.world.clone(),
+                journal: stores.reader.clone(),
+                arrivals: Some(stores.journal.durable()),
+                ledger: stores.ledger.clone(),
+                mailboxes: stores.mailboxes.clone(),
+                directory: stores.directory.watch(),
+                door: Arc::new(door),
+                ask: Some(Arc::new(deliver::Look::new(primaries.clone(), stores.trace_key.clone()))),
+                signer: Arc::new(deliver::signer(configuration)?),
+            },
+            settings,
+        );
+        let view = deliver.view();
+        self.running.spawn(deliver.run(self.stop.clone()));
+        Ok(view)
+    }
+
+    fn notify(&mut self, configuration: &Configuration, stores: &Stores, queue: QueueView) -> Result<()> {
+        let notify = Notify {
+            world: self.world.clone(),
+            ledger: stores.ledger.clone(),
+            node: configuration.node.name.clone(),
+            receivers: notices::receivers(&self.world, configuration)?,
+            repeat: configuration.notify.repeat,
+            backlog: Arc::new(notices::Waiting { queue }),
+        };
+        self.running.spawn(notify.run(self.stop.clone()));
+        Ok(())
+    }
+
     fn watch(&mut self, configuration: &Configuration, stores: &Stores, primaries: &Arc<Primaries>) {
         let reconciled = Arc::new(Reconciled::default());
         let follow = reconciled.clone().follow(stores.ledger.clone(), self.stop.clone());
         self.running.spawn(follow);
-        let (_live, live) = mpsc::channel(1);
+        let (tell, live) = mpsc::channel(LIVE_MAX);
+        self.running.spawn(owed::follow_live(stores.ledger.clone(), tell, self.stop.clone()));
         let watch = Watch {
             world: self.world.clone(),
             ledger: stores.ledger.clone(),
@@ -158,6 +206,25 @@ impl Roads {
             options: MirrorOptions::default(),
         });
         self.running.spawn(mirror.run(self.stop.clone()));
+    }
+
+    /// The door for commands.
+    async fn control(&mut self, configuration: &Configuration, stores: &Stores) -> Result<()> {
+        let answers = Answers::new(Parts {
+            world: self.world.clone(),
+            configuration: Arc::new(configuration.clone()),
+            journal: stores.journal.clone(),
+            ledger: stores.ledger.clone(),
+            mailboxes: stores.mailboxes.clone(),
+            directory: stores.directory.clone(),
+        });
+        self.running.spawn(answers.latest().follow(self.stop.clone()));
+        let path = configuration.control_socket();
+        let listener = self.world.net.listen_local(&path).await;
+        let listener = listener.with_context(|| format!("opening {}", path.display()))?;
+        let most = configuration.limits.control_connections;
+        self.running.spawn(answer::serve(answers, listener, most, self.stop.clone()));
+        Ok(())
     }
 
     /// The certificate in use, and the task that rereads it.

@@ -79,7 +79,7 @@ pub struct Watch {
     pub node: String,
     /// The primaries.
     pub watched: Vec<Watched>,
-    /// What other roads observe while they work: `Down` when a dialogue failed in a way that concerns everybody (no
+    /// What other roads observed while they worked, as they wrote it into the ledger: `Down` when a dialogue failed in a way that concerns everybody (no
     /// connection, time-out, 4xx to all), `Up` when it was answered, also by a refusal of that one message.
     pub live: mpsc::Receiver<Observation>,
     /// What is still owed to whom.
@@ -209,6 +209,7 @@ impl Court {
     }
 
     /// Takes an observation in: written down, unless it only repeats what was written down a moment ago, and judged.
+    /// What other roads saw live they have written down themselves.
     fn hear(&mut self, observation: Observation) {
         let Some(machines) = self.machines.get_mut(&observation.primary) else { return };
         machines.hear(&observation, self.clock.now());
@@ -222,7 +223,7 @@ impl Court {
             .noted
             .get(&key)
             .is_some_and(|(finding, at)| *finding == observation.finding && at.elapsed() < gap);
-        if !repeats {
+        if !repeats && observation.evidence != Evidence::Live {
             self.noted.insert(key, (observation.finding, Instant::now()));
             self.ledger.note(Entry::Observation(observation));
         }

@@ -1,6 +1,8 @@
 //! The composition root: stores and roads built out of a configuration.
 
+pub mod deliver;
 pub mod doors;
+pub mod notices;
 pub mod owed;
 pub mod primaries;
 pub mod sign_in;

@@ -3,9 +3,11 @@
 use roads_watch::Owed;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use stores_ledger::{Entry, Ledger};
-use tokio::sync::watch;
-use words_mail::{AccountId, EventId, Plane, PrimaryId, State};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use words_mail::{AccountId, EventId, Evidence, Observation, Plane, PrimaryId, State};
 
 /// The events that were reconciled. Giving back is over when the comparison stands in the ledger, whether it came out
 /// clean or lists what a person must look at.
@@ -56,6 +58,40 @@ impl Reconciled {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// How often the ledger is read for live observations at most: under load it grows all the time.
+const LIVE_EVERY: Duration = Duration::from_millis(100);
+
+/// Hands to the watch what other roads saw live and wrote into the ledger, until `shutdown` says so.
+pub async fn follow_live(
+    ledger: Ledger,
+    tell: mpsc::Sender<Observation>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut durable = ledger.durable();
+    let end = *durable.borrow_and_update();
+    let mut scan = ledger.reader().scan_observations(Some(end));
+    loop {
+        for entered in &mut scan {
+            if let Ok(entered) = entered
+                && let Entry::Observation(seen) = entered.entry
+                && seen.evidence == Evidence::Live
+            {
+                // When the watch is behind, the newest is as good as the next one.
+                let _ = tell.try_send(seen);
+            }
+        }
+        let woken = async {
+            sleep(LIVE_EVERY).await;
+            durable.changed().await.is_ok()
+        };
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|stop| *stop) => return,
+            more = woken => if !more { return },
         }
     }
 }

@@ -1,0 +1,63 @@
+//! Who is told, and how far behind a primary is, for the text.
+
+use super::deliver::internet;
+use super::primaries::trust;
+use crate::configuration::{Configuration, TrustWanted};
+use anyhow::{Result, anyhow};
+use roads_deliver::QueueView;
+use roads_notify::{Backlog, Courier, Lag, MailCourier, Receivers, Url, WebhookCourier};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use words_mail::{Address, PrimaryId};
+use words_world::World;
+
+/// The receivers of notices: those of each primary's organisation, and those of the node.
+///
+/// # Errors
+/// When a webhook's address is none, or TLS cannot be set up.
+pub fn receivers(world: &World, configuration: &Configuration) -> Result<Receivers> {
+    let notify = &configuration.notify;
+    let others = couriers(world, configuration, &notify.mail, &notify.webhook)?;
+    let mut of: BTreeMap<PrimaryId, Vec<Arc<dyn Courier>>> = BTreeMap::new();
+    for domain in &configuration.domains {
+        let Some(primary) = &domain.domain.primary else { continue };
+        let tenant = configuration.tenants.iter().find(|tenant| tenant.tenant == domain.domain.tenant);
+        if let Some(tenant) = tenant.filter(|t| !(t.mail.is_empty() && t.webhook.is_empty())) {
+            let own = couriers(world, configuration, &tenant.mail, &tenant.webhook)?;
+            of.entry(primary.clone()).or_insert(own);
+        }
+    }
+    Ok(Receivers { of, others })
+}
+
+fn couriers(
+    world: &World,
+    configuration: &Configuration,
+    mail: &[Address],
+    webhooks: &[String],
+) -> Result<Vec<Arc<dyn Courier>>> {
+    let mut couriers: Vec<Arc<dyn Courier>> = Vec::new();
+    for to in mail {
+        let from = configuration.notify.from.clone();
+        couriers.push(Arc::new(MailCourier::new(world.clone(), internet(configuration)?, from, to.clone())));
+    }
+    for text in webhooks {
+        let url = Url::parse(text).map_err(|why| anyhow!("the webhook {text}: {why}"))?;
+        couriers.push(Arc::new(WebhookCourier::new(world.clone(), trust(&TrustWanted::Public)?, url)));
+    }
+    Ok(couriers)
+}
+
+/// What waits, told by delivery.
+pub struct Waiting {
+    /// The queue.
+    pub queue: QueueView,
+}
+
+impl Backlog for Waiting {
+    fn lag(&self, primary: &PrimaryId) -> Option<Lag> {
+        let counts = self.queue.counts();
+        let messages = counts.by_primary.get(primary).copied().unwrap_or_default();
+        Some(Lag { messages, given_back: counts.handed_over, changes: 0, oldest: counts.oldest })
+    }
+}
