@@ -579,6 +579,7 @@ fn check_unused(top: &Section<'_>, domains: &[DomainSettings], primaries: &Names
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "a list, one line a bound")]
 fn limits(section: &Section<'_>) -> Limits {
     let count = |name, most: u64| section.count(name, 1..=most);
     let many = 1_000_000;
