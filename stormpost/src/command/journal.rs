@@ -4,13 +4,16 @@ use super::output::{moment, parse_moment};
 use super::{Desk, Ended, Failure, call_failure, code};
 use crate::compose::stores;
 use crate::configuration::{Configuration, reason, write_size};
-use crate::control::client::{CallError, call};
+use crate::control::client::{CallError, call, who};
 use crate::control::protocol::Request;
 use clap::{Args, Subcommand, ValueEnum};
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use stores_journal::{JournalEntry, JournalReader};
+use stores_journal::{Journal, JournalEntry, JournalReader};
+use stores_ledger::LedgerReader;
+use stores_log::{Damage, Erasure, Problem};
 use words_mail::{Time, TraceId};
 
 /// The journal: every accepted message.
@@ -305,11 +308,16 @@ fn put(out: &mut impl Write, begin: &mut Option<Vec<u8>>, byte: u8) -> io::Resul
 
 /// What one log held.
 #[derive(Default, serde::Serialize)]
-struct Verified {
+struct Held {
+    segments: u64,
     records: u64,
     erased: u64,
-    bytes: u64,
-    damaged: Vec<String>,
+    collected: u64,
+    bodies: u64,
+    /// Writes cut short by a crash and never acknowledged; no fault.
+    torn: u64,
+    problem_count: u64,
+    problems: Vec<String>,
 }
 
 fn verify(desk: &Desk) -> Ended {
@@ -329,60 +337,53 @@ fn verify(desk: &Desk) -> Ended {
         if !dir.exists() {
             continue;
         }
-        let mut verified = Verified::default();
-        match stores_log::Reader::open(&world, keys.clone(), &dir, kind) {
-            Err(error) => verified.damaged.push(error.to_string()),
-            Ok(reader) => verify_log(&reader, &mut verified),
-        }
-        all.insert(name, verified);
+        let reader = stores_log::Reader::open(&world, keys.clone(), &dir, kind)?;
+        let verified = reader.verify(&mut |_| {}).map_err(|e| format!("{name}: {e}"))?;
+        let problems = verified.problems.iter().map(problem).collect();
+        let held = Held {
+            segments: verified.segments,
+            records: verified.records,
+            erased: verified.erased,
+            collected: verified.collected,
+            bodies: verified.bodies,
+            torn: verified.torn,
+            problem_count: verified.problem_count,
+            problems,
+        };
+        all.insert(name, held);
     }
     desk.output.value(&all);
-    for (name, verified) in &all {
-        let Verified { records, erased, bytes, damaged } = verified;
-        let size = write_size(*bytes);
-        let damage = damaged.len();
-        desk.output
-            .say(&format!("{name}: {records} records, {erased} erased, {size} read, {damage} damaged"));
-        for damage in damaged {
-            desk.output.say(&format!("  {damage}"));
+    for (name, held) in &all {
+        let Held { segments, records, erased, bodies, problem_count, .. } = held;
+        desk.output.say(&format!(
+            "{name}: {segments} segments, {records} records, {bodies} body files, {erased} erased: {}",
+            match problem_count {
+                0 => "all as it was written".to_owned(),
+                count => format!("{count} problems"),
+            }
+        ));
+        for problem in &held.problems {
+            desk.output.say(&format!("  {problem}"));
         }
     }
-    Ok(if all.values().all(|v| v.damaged.is_empty()) { code::WELL } else { code::FOUND })
+    Ok(if all.values().all(|held| held.problem_count == 0) { code::WELL } else { code::FOUND })
 }
 
-fn verify_log(reader: &stores_log::Reader, verified: &mut Verified) {
-    let mut scan = reader.scan(None);
-    let mut buffer = vec![0; 64 * 1024];
-    for record in &mut scan {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                verified.damaged.push(error.to_string());
-                break;
-            }
-        };
-        verified.records += 1;
-        verified.bytes += record.meta.len() as u64;
-        if record.erased.is_some() {
-            verified.erased += 1;
-            continue;
+/// A problem in a person's words.
+fn problem(problem: &Problem) -> String {
+    let place = |damage: &Damage| {
+        format!("segment {}, bytes {} to {}: {}", damage.segment, damage.from, damage.to, damage.why)
+    };
+    match problem {
+        Problem::Damaged(damage) => place(damage),
+        Problem::Tail(damage) => format!("{} (the end of the log)", place(damage)),
+        Problem::Missing { from, to } => format!("records {from} to {to} are missing"),
+        Problem::Altered { seq, position, why } => format!("record {seq} at {position} was altered: {why}"),
+        Problem::Chain { seq, position } => {
+            format!("record {seq} at {position} does not follow from the one before")
         }
-        let mut read = || -> Result<u64, String> {
-            let mut body = reader.body(&record).map_err(|e| e.to_string())?;
-            let mut bytes = 0;
-            loop {
-                match body.read(&mut buffer).map_err(|e| e.to_string())? {
-                    0 => return Ok(bytes),
-                    n => bytes += n as u64,
-                }
-            }
-        };
-        match read() {
-            Ok(bytes) => verified.bytes += bytes,
-            Err(why) => verified.damaged.push(format!("{}: {why}", record.position)),
-        }
+        Problem::Body { seq, position, why } => format!("the body of record {seq} at {position}: {why}"),
     }
-    verified.damaged.extend(scan.damage().iter().map(|damage| format!("{damage:?}")));
 }
 
 fn rebuild(desk: &Desk) -> Ended {
@@ -404,18 +405,38 @@ fn rebuild(desk: &Desk) -> Ended {
 }
 
 fn erase(desk: &Desk, trace: TraceId, reason: String) -> Ended {
-    let socket = desk.configuration()?.control_socket();
-    match call(&socket, Request::JournalErase { trace, reason }, |_| {}) {
-        Ok(words) => Ok(desk.done(&words)),
-        Err(error @ CallError::NotRunning(_)) => {
-            let Failure { code, words } = call_failure(&error);
-            Err(Failure {
-                code,
-                words: format!("{words}\nerasing is recorded in the ledger, so the node must run"),
-            })
-        }
-        Err(error) => Err(call_failure(&error)),
+    let configuration = desk.configuration()?;
+    let request = Request::JournalErase { trace, reason: reason.clone() };
+    match call(&configuration.control_socket(), request, |_| {}) {
+        Ok(words) => return Ok(desk.done(&words)),
+        Err(CallError::NotRunning(_) | CallError::TooLong(_)) => {}
+        Err(error) => return Err(call_failure(&error)),
     }
+    let _lock = stores::lock(&configuration.node.data)?;
+    let world = crate::world::real(configuration.node.name_server);
+    let entry = find(&reader(&configuration)?, trace)?;
+    let keys = stores::keys(&world, &configuration)?;
+    // A body leaves only when nobody waits for it.
+    let ledger = LedgerReader::open(&world, keys.clone(), &configuration.node.data.join("ledger"))?;
+    let settled: HashSet<String> = ledger
+        .settlements(None)
+        .filter(|s| s.trace == trace && s.outcome.is_final())
+        .map(|s| s.recipient.key())
+        .collect();
+    let waits = entry.accepted.envelope.recipients.iter().find(|r| !settled.contains(&r.address.key()));
+    if let Some(recipient) = waits {
+        let address = &recipient.address;
+        let words = format!(
+            "{trace} is not settled for {address} yet; start the node, and stormpost queue delete {trace}"
+        );
+        return Err(words.into());
+    }
+    let options = stores::log_options(&configuration, stores_log::LogKind::Journal);
+    let erasure = Erasure { who: who(), why: reason, keep_meta: false };
+    // Opening begins a new segment, so the one with the message is closed; nobody writes.
+    let (journal, _writer, _) = Journal::open(&world, keys, options)?;
+    journal.log().erase_closed(&[entry.position], &erasure)?;
+    Ok(desk.done(&format!("the content of {trace} is erased; its hash and a note of who, when and why stay")))
 }
 
 #[cfg(test)]

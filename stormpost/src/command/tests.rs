@@ -1,8 +1,14 @@
 use super::*;
+use crate::compose::stores;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use std::path::Path;
-use words_mail::Plane;
+use stores_journal::{IncomingBody, Journal, NewMessage};
+use stores_ledger::{Entry, Ledger, Settlement};
+use stores_log::LogKind;
+use words_mail::{
+    Address, Destination, Envelope, Outcome, Peer, Plane, Recipient, Reply, Sender, Source, Tenant,
+};
 
 const VERBS: [&str; 43] = [
     "serve",
@@ -228,4 +234,119 @@ fn a_data_folder_that_somebody_else_has_is_left_alone() {
     let (code, words) = stormpost(&folder, "account add bert@example.org").unwrap_err();
     assert!(code == code::NOT_RUNNING && words.contains("another stormpost uses"), "{words}");
     assert!(stormpost(&folder, "journal rebuild").is_err());
+}
+
+/// Opens the logs of a place, as the node would, for one piece of work.
+fn with_logs<T>(folder: &tempfile::TempDir, work: impl AsyncFnOnce(Journal, Ledger) -> T) -> T {
+    let (configuration, _) = Configuration::load(&folder.path().join("stormpost.toml")).unwrap();
+    let world = crate::world::real(None);
+    std::fs::create_dir_all(&configuration.node.data).unwrap();
+    let keys = stores::keys(&world, &configuration).unwrap();
+    let options = |kind| stores::log_options(&configuration, kind);
+    let (journal, journal_writer, _) =
+        Journal::open(&world, keys.clone(), options(LogKind::Journal)).unwrap();
+    let (ledger, ledger_writer, _) = Ledger::open(&world, keys, options(LogKind::Ledger)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let writers = async { tokio::join!(journal_writer.run(stopped.clone()), ledger_writer.run(stopped)) };
+        let work = async {
+            let result = work(journal, ledger).await;
+            stop.send_replace(true);
+            result
+        };
+        tokio::join!(writers, work).1
+    })
+}
+
+fn message(journal: &Journal) -> NewMessage {
+    let address = |text: &str| Address::parse(text).unwrap();
+    NewMessage {
+        trace: journal.trace_id(),
+        tenant: Tenant("default".into()),
+        primary: None,
+        envelope: Envelope {
+            sender: Sender(Some(address("bert@else.example"))),
+            recipients: vec![Recipient::new(address("anna@example.org"))],
+            eight_bit: false,
+            utf8: false,
+            ret: None,
+            envid: None,
+            source: Source::Edge,
+            peer: Peer {
+                ip: "192.0.2.7".parse().unwrap(),
+                helo: "else.example".into(),
+                protocol: "ESMTP".into(),
+                tls: None,
+                account: None,
+            },
+        },
+        verdict: serde_json::Value::Null,
+        prefix: "Received: here\r\n".into(),
+        body: IncomingBody::Inline(b"Subject: x\r\n\r\nFrom a friend\r\n".to_vec()),
+    }
+}
+
+#[test]
+fn a_message_is_shown_exported_and_erased_and_the_journal_still_verifies() {
+    let folder = place();
+    assert_eq!(stormpost(&folder, "journal verify").unwrap_err().0, code::FAILED, "there is no key yet");
+    let trace = with_logs(&folder, async |journal, _| {
+        let receipt = journal.accept(message(&journal)).await.unwrap();
+        let trace = receipt.trace;
+        receipt.heard();
+        trace
+    });
+    assert_eq!(stormpost(&folder, "journal verify"), Ok(code::WELL));
+    assert_eq!(stormpost(&folder, &format!("journal show {trace}")), Ok(code::WELL));
+    let mbox = folder.path().join("out.mbox");
+    let export = format!("journal export --to {} --sender @else.example", mbox.display());
+    assert_eq!(stormpost(&folder, &export), Ok(code::WELL));
+    let text = std::fs::read_to_string(&mbox).unwrap();
+    assert!(
+        text.starts_with("From bert@else.example ") && text.ends_with("\n\n>From a friend\n\n"),
+        "{text}"
+    );
+    assert!(
+        stormpost(&folder, &export).unwrap_err().1.contains("cannot be written"),
+        "never over another file"
+    );
+
+    let erase = format!("journal erase {trace} --reason asked");
+    let (_, words) = stormpost(&folder, &erase).unwrap_err();
+    assert!(words.contains("is not settled for anna@example.org yet"), "{words}");
+    with_logs(&folder, async |_, ledger| {
+        let settlement = Settlement {
+            trace,
+            recipient: Address::parse("anna@example.org").unwrap(),
+            destination: Destination::Mailbox,
+            outcome: Outcome::HandedOver { reply: Reply::new(250, (2, 0, 0), "kept") },
+            at: Time::from_seconds(1),
+            attempt: 1,
+        };
+        ledger.append(Entry::Settlement(settlement)).await.unwrap();
+    });
+    assert_eq!(stormpost(&folder, &erase), Ok(code::WELL));
+    assert!(stormpost(&folder, &format!("journal show {trace}")).unwrap_err().1.contains("it was erased"));
+    assert_eq!(stormpost(&folder, "journal verify"), Ok(code::WELL));
+}
+
+#[test]
+fn a_changed_byte_is_found_and_scripts_are_told() {
+    let folder = place();
+    with_logs(&folder, async |journal, _| {
+        for _ in 0..3 {
+            journal.accept(message(&journal)).await.unwrap().heard();
+        }
+    });
+    let dir = folder.path().join("data/journal");
+    let names = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<_> = names.filter(|path| path.is_file()).collect();
+    files.sort_by_key(|path| std::cmp::Reverse(std::fs::metadata(path).unwrap().len()));
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    // In the first message, far from the end, where a cut write could look the same.
+    let at = bytes.len() / 3;
+    bytes[at] ^= 1;
+    std::fs::write(&files[0], bytes).unwrap();
+    assert_eq!(stormpost(&folder, "journal verify"), Ok(code::FOUND));
 }
