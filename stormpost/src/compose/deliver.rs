@@ -64,6 +64,10 @@ pub fn settings(configuration: &Configuration, primaries: &Primaries) -> Result<
             wait_most: limits.retry_max,
             ..Pace::internet()
         },
+        in_flight_most: limits.deliveries,
+        queue_most: limits.queue_recipients,
+        listed_most: limits.listed_recipients,
+        delay_after: Some(limits.delay_notice).filter(|after| !after.is_zero()),
         outbound_age: limits.outbound_age,
         spool_age: limits.spool_age,
         budget_bytes: limits.spool_size / 5 * 4,
