@@ -80,6 +80,11 @@ impl LedgerReader {
         self.scan_kinds(from, &[kind::OBSERVATION, kind::HEARTBEAT])
     }
 
+    /// Reconciliations and the reports that close events only.
+    pub fn scan_reports(&self, from: Option<Position>) -> LedgerScan {
+        self.scan_kinds(from, &[kind::RECONCILIATION, kind::EVENT_REPORT])
+    }
+
     /// Every settlement from a position on; what cannot be read is passed over.
     pub fn settlements(&self, from: Option<Position>) -> impl Iterator<Item = Settlement> {
         self.scan_kinds(from, &[kind::SETTLEMENT]).filter_map(|entered| match entered.ok()?.entry {
