@@ -13,5 +13,6 @@ pub mod crash_at;
 pub mod demo;
 pub mod init;
 pub mod logging;
+pub mod report;
 pub mod serve;
 pub mod world;

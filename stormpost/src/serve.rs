@@ -7,7 +7,7 @@ use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
 use crate::compose::{deliver, doors, notices, stores};
 use crate::configuration::Configuration;
-use crate::control::answer::{self, Answers, Parts};
+use crate::control::answer::{self, Answers};
 use anyhow::{Context, Result};
 use roads_accept::CallOut;
 use roads_deliver::{Deliver, QueueView};
@@ -122,8 +122,8 @@ impl Roads {
         self.watch(configuration, stores, &primaries);
         self.mirror(configuration, stores, &primaries);
         let queue = self.deliver(configuration, stores, &primaries)?;
-        self.notify(configuration, stores, queue)?;
-        self.control(configuration, stores).await?;
+        self.notify(configuration, stores, queue.clone())?;
+        self.control(configuration, stores, queue).await?;
         let imap =
             doors::imap(&self.world, configuration, stores, certificate.clone(), reception.clone()).await?;
         self.running.spawn(imap.run(self.stop.clone()));
@@ -209,14 +209,20 @@ impl Roads {
     }
 
     /// The door for commands.
-    async fn control(&mut self, configuration: &Configuration, stores: &Stores) -> Result<()> {
-        let answers = Answers::new(Parts {
+    async fn control(
+        &mut self,
+        configuration: &Configuration,
+        stores: &Stores,
+        queue: QueueView,
+    ) -> Result<()> {
+        let answers = Answers::new(answer::Parts {
             world: self.world.clone(),
             configuration: Arc::new(configuration.clone()),
             journal: stores.journal.clone(),
             ledger: stores.ledger.clone(),
             mailboxes: stores.mailboxes.clone(),
             directory: stores.directory.clone(),
+            queue,
         });
         self.running.spawn(answers.latest().follow(self.stop.clone()));
         let path = configuration.control_socket();
