@@ -1,39 +1,145 @@
-//! The judge at the end of a life: compares what senders were told with what the primary holds.
+//! The judges at the end of a life: they compare what those outside were told with what stands where.
 //!
-//! It reads bytes and knows nothing of the product's ids, hashes or states.
+//! They read bytes, and know nothing of the product's ids, hashes, merges or states.
 
-use crate::primary::Mailboxes;
+use crate::person::{Diary, Standing};
+use crate::primary::Account;
 use crate::sender::Sent;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found wrong, in words that name the message.
 pub type Findings = Vec<String>;
 
-/// Every acknowledged message must be in each of its mailboxes exactly once, its own bytes unchanged below what
-/// was put on top; a message that was never acknowledged may be there at most once.
-pub fn mailboxes(outbox: &[Sent], mailboxes: &Mailboxes) -> Findings {
+/// One message in a mailbox: folder, flags in lower case, bytes.
+#[derive(Clone, Debug)]
+pub struct Standings {
+    /// In which folder.
+    pub folder: String,
+    /// Its flags.
+    pub flags: BTreeSet<String>,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Everything in some mailboxes, by the address of their owner.
+pub type Holdings = BTreeMap<String, Vec<Standings>>;
+
+/// The mark in a message: what stands between `mark-` and the last hyphen of that word.
+pub fn mark_of(message: &[u8]) -> Option<String> {
+    let at = message.windows(5).position(|w| w == b"mark-")?;
+    let rest = &message[at..];
+    let end = rest.iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'-'))?;
+    Some(String::from_utf8_lossy(&rest[..end]).into_owned())
+}
+
+/// What a primary holds, as a judge sees it.
+pub fn holdings(accounts: &BTreeMap<String, Account>) -> Holdings {
+    let of = |account: &Account| {
+        let all = account.iter().flat_map(|(folder, content)| {
+            content.messages.iter().map(move |copy| Standings {
+                folder: folder.clone(),
+                flags: copy.flags.clone(),
+                bytes: copy.bytes.to_vec(),
+            })
+        });
+        all.collect()
+    };
+    accounts.iter().map(|(address, account)| (address.clone(), of(account))).collect()
+}
+
+/// Every acknowledged message must stand in each of its mailboxes exactly once, its own bytes unchanged below what was
+/// put on top; one that was never acknowledged may be there once. `gone` were removed by their owners; more than one
+/// copy is allowed up to `most`.
+pub fn arrived(where_: &str, outbox: &[Sent], found: &Holdings, gone: &BTreeSet<(String, String)>, most: usize) -> Findings {
     let mut wrong = Findings::new();
     for sent in outbox {
         for to in &sent.to {
-            let Some(mailbox) = mailboxes.get(to) else { continue };
-            let copies: Vec<&Vec<u8>> =
-                mailbox.iter().filter(|m| contains(m, sent.mark.as_bytes())).collect();
-            match (copies.len(), sent.acknowledged) {
-                (0, true) => {
-                    wrong.push(format!("lost: {} for {to} was acknowledged and is not there", sent.mark))
+            let Some(mailbox) = found.get(to) else { continue };
+            let copies: Vec<&Standings> = mailbox.iter().filter(|m| contains(&m.bytes, &sent.mark)).collect();
+            let mark = &sent.mark;
+            let removed = gone.contains(&(to.clone(), mark.clone()));
+            match (copies.len(), sent.acknowledged && !sent.refused) {
+                (0, true) if !removed => {
+                    wrong.push(format!("lost {where_}: {mark} for {to} was acknowledged and is not there"));
                 }
-                (0, false) | (1, _) => {}
-                (n, _) => wrong.push(format!("doubled: {} is {n} times in the mailbox of {to}", sent.mark)),
+                (0, _) => {}
+                (n, _) if n > most => {
+                    let folders: Vec<&str> = copies.iter().map(|c| c.folder.as_str()).collect();
+                    wrong.push(format!("doubled {where_}: {mark} for {to} stands in {folders:?}"));
+                }
+                _ => {}
             }
-            if copies.iter().any(|copy| !copy.ends_with(&sent.bytes)) {
-                wrong.push(format!("changed: {} for {to} is not as it was sent", sent.mark));
+            if copies.iter().any(|copy| !copy.bytes.ends_with(&sent.bytes)) {
+                wrong.push(format!("changed {where_}: {mark} for {to} is not as it was sent"));
             }
         }
     }
     wrong
 }
 
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|w| w == needle)
+/// What the owners removed for good, by address and mark.
+pub fn removed(diaries: &BTreeMap<String, Diary>) -> BTreeSet<(String, String)> {
+    let each = diaries.iter().flat_map(|(address, diary)| {
+        let maybe_gone = diary.standing.iter().filter(|(_, standing)| standing.contains(&None));
+        maybe_gone.map(move |(mark, _)| (address.clone(), mark.clone()))
+    });
+    each.collect()
+}
+
+/// What people did must have come true here, and what stands here must stand at the primary.
+pub fn carried_over(diaries: &BTreeMap<String, Diary>, here: &Holdings, there: &Holdings) -> Findings {
+    let mut wrong = Findings::new();
+    for (address, diary) in diaries {
+        wrong.extend(diary.wrong.iter().cloned());
+        let (here, there) = (by_mark(here.get(address)), by_mark(there.get(address)));
+        for mark in &diary.touched {
+            let none = Vec::new();
+            let (ours, theirs) = (here.get(mark).unwrap_or(&none), there.get(mark).unwrap_or(&none));
+            let possible = diary.standing.get(mark).cloned().unwrap_or_default();
+            let ours: Standing = match &ours[..] {
+                [] => None,
+                [one] => Some(one.clone()),
+                several => {
+                    wrong.push(format!("{address}: {mark} stands here {} times: {several:?}", several.len()));
+                    continue;
+                }
+            };
+            if !possible.contains(&ours) {
+                wrong.push(format!("{address}: {mark} may stand at {possible:?}, and stands at {ours:?}"));
+            }
+            let theirs: Vec<_> = theirs.iter().cloned().map(Some).collect();
+            if theirs != ours.iter().cloned().map(Some).collect::<Vec<_>>() {
+                wrong.push(format!("{address}: {mark} stands here at {ours:?}, at the primary at {theirs:?}"));
+            }
+        }
+    }
+    wrong
+}
+
+/// What people sent must stand in their Sent folder, once.
+pub fn filed(where_: &str, outbox: &[Sent], found: &Holdings) -> Findings {
+    let mut wrong = Findings::new();
+    for sent in outbox.iter().filter(|sent| sent.acknowledged && found.contains_key(&sent.from)) {
+        let mailbox = &found[&sent.from];
+        let copies = mailbox.iter().filter(|m| contains(&m.bytes, &sent.mark) && m.folder == "Sent").count();
+        if copies != 1 {
+            wrong.push(format!("{}: {} stands in Sent {where_} {copies} times", sent.from, sent.mark));
+        }
+    }
+    wrong
+}
+
+fn by_mark(messages: Option<&Vec<Standings>>) -> BTreeMap<String, Vec<(String, BTreeSet<String>)>> {
+    let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for message in messages.into_iter().flatten() {
+        let mark = mark_of(&message.bytes).unwrap_or_default();
+        found.entry(mark).or_default().push((message.folder.clone(), message.flags.clone()));
+    }
+    found
+}
+
+fn contains(haystack: &[u8], needle: &str) -> bool {
+    haystack.windows(needle.len()).any(|w| w == needle.as_bytes())
 }
 
 #[cfg(test)]
@@ -43,6 +149,7 @@ mod tests {
     fn sent(acknowledged: bool) -> Sent {
         Sent {
             mark: "mark-1-1-".into(),
+            from: "x@y".into(),
             to: vec!["anna@x".into()],
             bytes: b"Subject: mark-1-1-\r\n\r\n".to_vec(),
             acknowledged,
@@ -50,15 +157,53 @@ mod tests {
         }
     }
 
+    fn holding(copies: &[&[u8]]) -> Holdings {
+        let standing = |bytes: &&[u8]| Standings {
+            folder: "INBOX".into(),
+            flags: BTreeSet::new(),
+            bytes: bytes.to_vec(),
+        };
+        Holdings::from([("anna@x".to_owned(), copies.iter().map(standing).collect())])
+    }
+
+    const ONCE: &[u8] = b"Received: x\r\nSubject: mark-1-1-\r\n\r\n";
+
     #[test]
     fn the_judge_sees_loss_doubles_and_changes() {
-        let once = b"Received: x\r\nSubject: mark-1-1-\r\n\r\n".to_vec();
-        let changed = b"Received: x\r\nSubject: mark-1-1- \r\n\r\n".to_vec();
-        let with = |copies: Vec<Vec<u8>>| Mailboxes::from([("anna@x".to_owned(), copies)]);
-        assert!(mailboxes(&[sent(true)], &with(vec![once.clone()])).is_empty());
-        assert!(mailboxes(&[sent(false)], &with(vec![])).is_empty());
-        assert_eq!(mailboxes(&[sent(true)], &with(vec![])).len(), 1);
-        assert_eq!(mailboxes(&[sent(true)], &with(vec![once.clone(), once])).len(), 1);
-        assert_eq!(mailboxes(&[sent(true)], &with(vec![changed])).len(), 1);
+        let none = BTreeSet::new();
+        let judge = |acknowledged, copies: &[&[u8]], most| {
+            arrived("there", &[sent(acknowledged)], &holding(copies), &none, most).len()
+        };
+        assert_eq!(judge(true, &[ONCE], 1), 0);
+        assert_eq!(judge(false, &[], 1), 0);
+        assert_eq!(judge(true, &[], 1), 1);
+        assert_eq!(judge(true, &[ONCE, ONCE], 1), 1);
+        assert_eq!(judge(true, &[ONCE, ONCE], 2), 0);
+        assert_eq!(judge(true, &[b"Received: x\r\nSubject: mark-1-1- \r\n\r\n"], 1), 1);
+        let gone = BTreeSet::from([("anna@x".to_owned(), "mark-1-1-".to_owned())]);
+        assert!(arrived("there", &[sent(true)], &holding(&[]), &gone, 1).is_empty());
+    }
+
+    #[test]
+    fn the_judge_sees_what_was_not_carried_over() {
+        let mark = "mark-1-1-".to_owned();
+        let standing: Standing = Some(("INBOX".into(), BTreeSet::new()));
+        let mut diary = Diary::default();
+        diary.touched.insert(mark.clone());
+        diary.standing.insert(mark.clone(), BTreeSet::from([standing]));
+        let diaries = BTreeMap::from([("anna@x".to_owned(), diary.clone())]);
+        assert!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[ONCE])).is_empty());
+        assert_eq!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[])).len(), 1);
+        assert_eq!(carried_over(&diaries, &holding(&[ONCE, ONCE]), &holding(&[ONCE])).len(), 1);
+        diary.standing.insert(mark, BTreeSet::from([None]));
+        let diaries = BTreeMap::from([("anna@x".to_owned(), diary)]);
+        assert_eq!(removed(&diaries).len(), 1);
+        assert_eq!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[ONCE])).len(), 1);
+    }
+
+    #[test]
+    fn a_mark_is_read_out_of_a_message() {
+        assert_eq!(mark_of(ONCE).as_deref(), Some("mark-1-1-"));
+        assert_eq!(mark_of(b"Subject: none\r\n"), None);
     }
 }

@@ -5,8 +5,17 @@
 //! code with the product judge the end. A failing seed replays exactly.
 
 pub mod clock;
+pub mod dialogue;
 pub mod dice;
+pub mod fate;
 pub mod judge;
+pub mod life;
 pub mod net;
+pub mod node;
+pub mod person;
+pub mod power;
 pub mod primary;
+pub mod record;
 pub mod sender;
+pub mod supervisor;
+pub mod ways;

@@ -1,7 +1,7 @@
 //! A network in memory: connections with delay, refusals, partitions and broken cables.
 
 use crate::dice::Dice;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -20,14 +20,23 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 struct Wires {
-    doors: HashMap<SocketAddr, mpsc::Sender<Connected>>,
-    cut: HashSet<(IpAddr, IpAddr)>,
+    doors: BTreeMap<SocketAddr, mpsc::Sender<Connected>>,
+    cut: BTreeSet<(IpAddr, IpAddr)>,
+    /// Hosts without power: nothing that still runs there reaches anybody.
+    dark: BTreeSet<IpAddr>,
     /// Connections opened between two hosts get this generation; a broken cable raises it.
-    generation: HashMap<(IpAddr, IpAddr), u64>,
+    generation: BTreeMap<(IpAddr, IpAddr), u64>,
     next_port: u16,
-    /// Who waits for bytes, by connection end, so that a broken cable is felt at once.
-    waiting: HashMap<u64, Waker>,
+    /// Who waits for bytes, by connection end, so that a broken cable is felt at once. Ordered, so that all are woken
+    /// in the same order in every run.
+    waiting: BTreeMap<u64, Waker>,
     next_end: u64,
+}
+
+impl Wires {
+    fn is_cut(&self, ends: (IpAddr, IpAddr)) -> bool {
+        self.cut.contains(&ends) || self.dark.contains(&ends.0) || self.dark.contains(&ends.1)
+    }
 }
 
 /// The whole network. Each host gets its own view with [`Internet::host`].
@@ -66,6 +75,28 @@ impl Internet {
         self.wake();
     }
 
+    /// The host at `ip` loses its power: whatever it still says is not heard, and nobody is told.
+    pub fn darken(&self, ip: IpAddr) {
+        self.wires().dark.insert(ip);
+        self.wake();
+    }
+
+    /// The host has power again. What was connected to it is broken.
+    pub fn lighten(&self, ip: IpAddr) {
+        self.break_all(ip);
+        self.wires().dark.remove(&ip);
+    }
+
+    /// Breaks every open connection of a host, as the death of its process does.
+    pub fn break_all(&self, ip: IpAddr) {
+        for (ends, generation) in &mut self.wires().generation {
+            if ends.0 == ip || ends.1 == ip {
+                *generation += 1;
+            }
+        }
+        self.wake();
+    }
+
     fn wake(&self) {
         let waiting = std::mem::take(&mut self.wires().waiting);
         waiting.into_values().for_each(Waker::wake);
@@ -95,6 +126,11 @@ pub struct Host {
 }
 
 impl Host {
+    /// Its address.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
     /// The door at `to` if one is open, this end's address, and the cable's generation; nothing in a partition.
     fn dial(
         &self,
@@ -102,7 +138,7 @@ impl Host {
         to: SocketAddr,
     ) -> Option<(Option<mpsc::Sender<Connected>>, SocketAddr, u64)> {
         let mut wires = self.internet.wires();
-        if wires.cut.contains(&ends) {
+        if wires.is_cut(ends) {
             return None;
         }
         wires.next_port = wires.next_port.checked_add(1).unwrap_or(40_000);
@@ -195,7 +231,7 @@ impl Cable {
         let wires = self.internet.wires();
         if wires.generation.get(&self.ends).copied().unwrap_or_default() != self.generation {
             Condition::Broken
-        } else if wires.cut.contains(&self.ends) {
+        } else if wires.is_cut(self.ends) {
             Condition::Cut
         } else {
             Condition::Whole
@@ -261,7 +297,7 @@ impl AsyncWrite for Cable {
 /// A DNS in which every host has the address that was given, and every domain is its own mail exchanger.
 #[derive(Clone, Default)]
 pub struct SimNames {
-    hosts: HashMap<String, IpAddr>,
+    hosts: BTreeMap<String, IpAddr>,
 }
 
 impl SimNames {

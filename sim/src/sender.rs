@@ -1,19 +1,20 @@
 //! Strangers who send mail, keep what they were told, and try again as mail servers do.
 
+use crate::dialogue::{Line, Spoken, begin, say, send_message};
 use crate::dice::Dice;
 use crate::net::Host;
-use std::io;
+use crate::record::Record;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
-use words_world::{Net, Stream};
 
 /// One message as its sender knows it.
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// A mark that stands in the message and in no other.
     pub mark: String,
+    /// Who sent it.
+    pub from: String,
     /// To whom.
     pub to: Vec<String>,
     /// The bytes as sent.
@@ -25,7 +26,35 @@ pub struct Sent {
 }
 
 /// What all senders together know: the outside's own ledger.
-pub type Outbox = Arc<Mutex<Vec<Sent>>>;
+#[derive(Clone, Default)]
+pub struct Outbox(Arc<Mutex<Vec<Sent>>>);
+
+impl Outbox {
+    /// A copy of it.
+    pub fn all(&self) -> Vec<Sent> {
+        self.inside().clone()
+    }
+
+    /// Adds a message that is about to be sent; its number.
+    pub fn add(&self, sent: Sent) -> usize {
+        let mut all = self.inside();
+        all.push(sent);
+        all.len() - 1
+    }
+
+    /// Notes what was answered to the message with this number.
+    pub fn answered(&self, at: usize, spoken: Spoken) {
+        let mut all = self.inside();
+        match spoken {
+            Spoken::Yes => all[at].acknowledged = true,
+            Spoken::Never => all[at].refused = true,
+        }
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Vec<Sent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// One sending mail server.
 pub struct Sender {
@@ -39,32 +68,40 @@ pub struct Sender {
     pub dice: Dice,
     /// Where it keeps what it was told.
     pub outbox: Outbox,
+    /// Where it tells what happened.
+    pub record: Record,
     /// Its number, part of every mark.
     pub number: usize,
 }
 
-/// A single step of the dialogue may take so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest pause between two tries, milliseconds.
+const PAUSE_MAX: u64 = 10_000;
+/// How long one try may take.
+const TRY_MAX: Duration = Duration::from_secs(120);
 
 impl Sender {
-    /// Sends `count` messages with pauses, each tried until it is acknowledged or refused.
-    pub async fn run(self, count: usize) {
+    /// Sends `count` messages with pauses of up to `gap` milliseconds, each tried until it is acknowledged or refused.
+    pub async fn run(self, count: usize, gap: u64) {
+        let me = format!("sender {}", self.number);
         for n in 0..count {
-            tokio::time::sleep(Duration::from_millis(self.dice.range(1, 4_000))).await;
-            let at = self.compose(n);
+            tokio::time::sleep(Duration::from_millis(self.dice.range(1, gap))).await;
+            let sent = self.compose(n);
+            let at = self.outbox.add(sent.clone());
             let mut pause = 200;
             loop {
-                let answer = tokio::time::timeout(PATIENCE * 4, self.attempt(at)).await;
-                if matches!(answer, Ok(Ok(()))) {
+                let answer = tokio::time::timeout(TRY_MAX, self.attempt(&sent)).await;
+                self.record.note(&me, format_args!("{} {answer:?}", sent.mark));
+                if let Ok(Ok(spoken)) = answer {
+                    self.outbox.answered(at, spoken);
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(self.dice.range(pause, pause * 2))).await;
-                pause = (pause * 2).min(60_000);
+                pause = (pause * 2).min(PAUSE_MAX);
             }
         }
     }
 
-    fn compose(&self, n: usize) -> usize {
+    fn compose(&self, n: usize) -> Sent {
         let mark = format!("mark-{}-{n}-", self.number);
         let mut to = vec![self.dice.pick(&self.addresses).clone()];
         if self.dice.one_in(4) {
@@ -73,72 +110,26 @@ impl Sender {
                 to.push(other);
             }
         }
-        let filler =
-            "..the hospital's mail goes on\r\n.\u{20}and on\r\n".repeat(self.dice.range(0, 40) as usize);
+        let from = format!("sender{}@outside.example", self.number);
+        let long = if self.dice.one_in(12) { 400 } else { 20 };
+        let filler = "..the hospital's mail goes on\r\n.\u{20}and on\r\n".repeat(self.dice.range(0, long) as usize);
         let bytes = format!(
-            "From: sender{0}@outside.example\r\nTo: {1}\r\nSubject: {mark}\r\nMessage-ID: <{mark}@outside.example>\r\n\r\n{filler}",
-            self.number,
+            "From: {from}\r\nTo: {}\r\nSubject: {mark}\r\nMessage-ID: <{mark}@outside.example>\r\n\r\n{filler}",
             to.join(", "),
         )
         .into_bytes();
-        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
-        outbox.push(Sent { mark, to, bytes, acknowledged: false, refused: false });
-        outbox.len() - 1
+        Sent { mark, from, to, bytes, acknowledged: false, refused: false }
     }
 
     /// One try. `Ok` when there is nothing left to try.
-    async fn attempt(&self, at: usize) -> io::Result<()> {
-        let sent = self.outbox.lock().unwrap_or_else(PoisonError::into_inner)[at].clone();
-        let mut wire = BufStream::new(self.host.connect(self.to).await?);
-        expect(&mut wire, None, 2).await?;
-        expect(&mut wire, Some("EHLO outside.example"), 2).await?;
-        expect(&mut wire, Some(&format!("MAIL FROM:<sender{}@outside.example>", self.number)), 2).await?;
-        for to in &sent.to {
-            let code = say(&mut wire, Some(&format!("RCPT TO:<{to}>"))).await?;
-            if code / 100 == 5 {
-                self.outbox.lock().unwrap_or_else(PoisonError::into_inner)[at].refused = true;
-                return Ok(());
-            }
-            if code / 100 != 2 {
-                return Err(io::ErrorKind::Other.into());
-            }
-        }
-        expect(&mut wire, Some("DATA"), 3).await?;
-        for line in sent.bytes.split_inclusive(|b| *b == b'\n') {
-            if line.starts_with(b".") {
-                wire.write_all(b".").await?;
-            }
-            wire.write_all(line).await?;
-        }
-        expect(&mut wire, Some("."), 2).await?;
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)[at].acknowledged = true;
+    async fn attempt(&self, sent: &Sent) -> std::io::Result<Spoken> {
+        let mut wire = begin(&self.host, self.to).await?;
+        say(&mut wire, Line::Silent, 2).await?;
+        say(&mut wire, Line::Says("EHLO outside.example"), 2).await?;
+        let spoken = send_message(&mut wire, sent).await?;
         if !self.dice.one_in(5) {
-            let _ = say(&mut wire, Some("QUIT")).await;
+            let _ = say(&mut wire, Line::Says("QUIT"), 2).await;
         }
-        Ok(())
-    }
-}
-
-async fn expect(wire: &mut BufStream<Box<dyn Stream>>, command: Option<&str>, class: u16) -> io::Result<()> {
-    let code = say(wire, command).await?;
-    if code / 100 == class { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
-}
-
-/// Says a command, if there is one, and reads the code of the whole reply.
-async fn say(wire: &mut BufStream<Box<dyn Stream>>, command: Option<&str>) -> io::Result<u16> {
-    if let Some(command) = command {
-        wire.write_all(command.as_bytes()).await?;
-        wire.write_all(b"\r\n").await?;
-        wire.flush().await?;
-    }
-    loop {
-        let mut line = String::new();
-        let read = tokio::time::timeout(PATIENCE, wire.read_line(&mut line)).await;
-        if read.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if line.as_bytes().get(3) != Some(&b'-') {
-            return line.get(..3).and_then(|c| c.parse().ok()).ok_or(io::ErrorKind::InvalidData.into());
-        }
+        Ok(spoken)
     }
 }
