@@ -204,13 +204,6 @@ fn free(configuration: &Configuration, found: &mut Vec<Fault>) {
         found.push(error(words, "make room, or choose another disk for [node] data"));
     } else if free < FREE_LEAST {
         found.push(warning(format!("only {} of disk are free", write_size(free)), "make room"));
-    } else if free < limits.spool_size {
-        let words = format!(
-            "[limits] spool_size is {}, but only {} of disk are free",
-            write_size(limits.spool_size),
-            write_size(free)
-        );
-        found.push(warning(words, "the disk is the smaller bound; set spool_size to what may really wait"));
     }
 }
 

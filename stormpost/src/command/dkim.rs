@@ -54,7 +54,7 @@ pub(super) fn run(desk: &Desk, arguments: &DkimArguments) -> Ended {
     if record.made {
         out.say("the key is made; keep a copy of it, or make a new one and a new record if it is lost");
     }
-    out.say(&format!("Publish this TXT record in the DNS:\n  name  {}", record.name).replace('\n', " "));
+    out.say(&format!("publish this TXT record in the DNS under {}:", record.name));
     out.text(&format!("{}\n\nAs a line of a zone file:\n{}\n", record.text, record.zone_line()));
     Ok(code::WELL)
 }

@@ -33,7 +33,8 @@ fn show(desk: &Desk, status: &Status) {
     let up = span(status.started, status.now);
     out.say(&format!("{}, stormpost {}, up {up}, {} UTC", status.node, status.version, moment(status.now)));
     for (id, primary) in &status.primaries {
-        out.say(&format!("\n{id}: {}", primary.words));
+        out.say("");
+        out.say(&format!("{id}: {}", primary.words));
         if let Some(pinned) = &primary.pinned {
             let until = pinned.until.map_or_else(String::new, |t| format!(" until {} UTC", moment(t)));
             out.say(&format!("  pinned by {}{until}: {}", pinned.by, pinned.reason));
@@ -77,7 +78,8 @@ fn show(desk: &Desk, status: &Status) {
     let oldest =
         queue.oldest.map_or_else(String::new, |t| format!(", the oldest {} old", span(t, status.now)));
     let size = write_size(queue.bytes);
-    out.say(&format!("\nqueue     {} messages, {size}{oldest}, {} parked", queue.messages, queue.parked));
+    out.say("");
+    out.say(&format!("queue     {} messages, {size}{oldest}, {} parked", queue.messages, queue.parked));
     let days = status.disk.days.map_or_else(String::new, |days| format!(", room for {days:.0} days"));
     let (free, budget) = (write_size(status.disk.free), write_size(status.disk.budget));
     out.say(&format!("disk      {free} free, at most {budget} may wait{days}"));

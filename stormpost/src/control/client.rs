@@ -42,8 +42,19 @@ pub fn who() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     match named.filter(|name| !name.is_empty()) {
         Some(name) => name,
-        None => format!("uid {}", rustix::process::getuid().as_raw()),
+        None => {
+            let uid = rustix::process::getuid().as_raw();
+            let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+            user_name(&users, uid).unwrap_or_else(|| format!("uid {uid}"))
+        }
     }
+}
+
+/// The name of a user in the words of `/etc/passwd`.
+fn user_name(users: &str, uid: u32) -> Option<String> {
+    let mut lines = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let found = lines.find(|fields| fields.get(2).is_some_and(|field| field.parse() == Ok(uid)))?;
+    found.first().map(|name| (*name).to_owned()).filter(|name| !name.is_empty())
 }
 
 /// Calls the node. `each` gets progress and items as they come; the words of the end are returned.
@@ -160,6 +171,13 @@ mod tests {
         assert!(matches!(&error, CallError::Refused { why: Refused::NotFound, .. }));
         assert_eq!(error.to_string(), "no event 7");
         node.join().unwrap();
+    }
+
+    #[test]
+    fn who_calls_is_named_even_where_the_environment_is_silent() {
+        let users = "root:x:0:0::/root:/bin/sh\nanna:x:1000:1000::/home/anna:/bin/sh\nbroken\n";
+        assert_eq!(user_name(users, 1000).as_deref(), Some("anna"));
+        assert_eq!(user_name(users, 7), None);
     }
 
     #[test]
