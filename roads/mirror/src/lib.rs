@@ -8,12 +8,14 @@ mod doors;
 mod inventory;
 mod names;
 mod promises;
+mod prove;
 mod replay;
 mod road;
 mod touched;
 mod witness;
 
 pub use doors::{Doors, Right};
+pub use prove::{Hear, Progress, Prover, Unproved};
 pub use replay::{Carried, Trouble};
 pub use road::{Mirror, MirrorOptions, MirrorParts};
 pub use touched::{Touched, touched};

@@ -1,7 +1,7 @@
 //! What we promised: read from the journal and the ledger, nothing else.
 
 use crate::witness::{Promise, Sighting};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use stores_directory::{Resolved, Snapshot};
 use stores_journal::{Accepted, JournalReader, ReadError};
 use stores_ledger::{LedgerReader, Settlement};
@@ -58,6 +58,7 @@ fn of_one(
             to: to.clone(),
             account,
             last,
+            written_here: false,
         });
     };
     for recipient in &accepted.envelope.recipients {
@@ -76,6 +77,9 @@ fn of_one(
         && let Ok(own) = Address::parse(account.as_str())
     {
         promise(&own, account.clone(), None);
+        if let Some(own) = promises.last_mut() {
+            own.written_here = true;
+        }
     }
 }
 
@@ -85,6 +89,12 @@ fn stamp(prefix: &str) -> Option<String> {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case(STAMP).then(|| value.trim().to_owned())
     })
+}
+
+/// Every value of the trace header in a message, each once: another Stormpost behind us puts its own on top.
+fn stamps(header: &[u8]) -> BTreeSet<String> {
+    let lines = header.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line));
+    lines.filter_map(|line| stamp(&line)).collect()
 }
 
 /// Every message with a stamp in one account at the primary.
@@ -106,7 +116,7 @@ pub(crate) async fn sightings(
             Err(error) => return Err(error),
         }
         let mut each = |summary: Summary| {
-            if let Some(stamp) = summary.field(STAMP) {
+            for stamp in stamps(&summary.header) {
                 found.push(Sighting { account: account.clone(), folder: folder.name.clone(), stamp });
             }
         };
@@ -124,5 +134,10 @@ mod tests {
         let prefix = "Received: from x\r\n\tby y\r\nStormpost-Trace: ABC.0123\r\n";
         assert_eq!(stamp(prefix).as_deref(), Some("ABC.0123"));
         assert_eq!(stamp("Received: from x\r\n"), None);
+        let both: Vec<String> =
+            stamps(b"Stormpost-Trace: A.1\r\nstormpost-trace: B.2\r\nStormpost-Trace: A.1\r\n")
+                .into_iter()
+                .collect();
+        assert_eq!(both, ["A.1", "B.2"]);
     }
 }

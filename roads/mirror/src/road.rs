@@ -1,23 +1,21 @@
 //! The loop: give back what is due, and prove an event's end.
 
-use crate::doors::{Doors, Right};
-use crate::promises::{promises, sightings};
+use crate::doors::Doors;
+use crate::prove::{Prover, Unproved};
 use crate::replay::{Carried, Replay, Trouble};
-use crate::witness::{Case, Promise, Report, reconcile};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::witness::Report;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use stores_directory::Snapshot;
-use stores_journal::{AppendError, JournalReader, ReadError};
-use stores_ledger::{Entry, Ledger, Reconciliation};
+use stores_journal::JournalReader;
+use stores_ledger::Ledger;
 use stores_mailbox::Mailboxes;
 use stores_primary::store::StoreError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use words_mail::{
-    AccountId, Event, EventId, OrderKind, Outcome, Plane, PrimaryId, State, Time, TraceId, TraceKey,
-};
-use words_world::{World, crash_point};
+use words_mail::{AccountId, Event, EventId, OrderKind, Outcome, Plane, PrimaryId, State, TraceId, TraceKey};
+use words_world::World;
 
 /// How the road behaves.
 #[derive(Clone, Debug)]
@@ -69,6 +67,7 @@ pub struct MirrorParts {
 /// The road.
 pub struct Mirror {
     parts: MirrorParts,
+    prover: Prover,
     /// Events whose deliveries have all been settled, with the moment of the first look after that.
     looking: HashMap<EventId, Instant>,
     /// Events that were reconciled.
@@ -82,27 +81,16 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// The first and the longest rest of an account whose replay failed.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Why a reconciliation could not be made now.
-#[derive(Debug, thiserror::Error)]
-enum Unproved {
-    #[error("{0}")]
-    Read(#[from] ReadError),
-    #[error("the primary: {0}")]
-    Primary(#[from] StoreError),
-    #[error("the ledger: {0}")]
-    Ledger(#[from] AppendError),
-    #[error("{0} messages are not settled yet")]
-    Unsettled(usize),
-    #[error("{0} messages are not seen in the primary's mailboxes yet")]
-    Unseen(usize),
-    #[error("changes of people are not carried over yet")]
-    NotCarried,
-}
-
 impl Mirror {
     /// A road that is ready to run.
     pub fn new(parts: MirrorParts) -> Mirror {
-        Mirror { parts, looking: HashMap::new(), closed: BTreeSet::new(), rest: HashMap::new() }
+        let prover = Prover::new(&parts);
+        Mirror { parts, prover, looking: HashMap::new(), closed: BTreeSet::new(), rest: HashMap::new() }
+    }
+
+    /// Makes the same comparison whenever somebody asks for it.
+    pub fn prover(&self) -> Prover {
+        self.prover.clone()
     }
 
     /// Runs until `shutdown` says so.
@@ -228,70 +216,23 @@ impl Mirror {
     /// Compares what was promised in an event with what stands in the primary, and writes it down: when all of it is
     /// there, or when waiting longer would not help.
     async fn prove(&mut self, event: &Event, carried: bool) -> Result<Report, Unproved> {
-        let parts = &self.parts;
-        let until = parts.world.clock.now();
-        let from = event.began.min(event.opened).before(parts.options.margin);
-        let directory = parts.directory.borrow().clone();
-        let promises =
-            promises(&parts.journal, &parts.ledger.reader(), &directory, &event.primary, (from, until))?;
-        let sent_here = |p: &Promise| p.last.is_none() && p.to.key() == p.account.as_str();
-        let unsettled = promises
-            .iter()
-            .filter(|p| !sent_here(p) && !p.last.as_ref().is_some_and(Outcome::is_final))
-            .count();
+        let promised = self.prover.promised(event, None)?;
+        let unsettled = promised.unsettled();
         let first = *self.looking.entry(event.id).or_insert_with(Instant::now);
-        let patient = first.elapsed() < parts.options.patience;
+        let patient = first.elapsed() < self.parts.options.patience;
         if patient && unsettled > 0 {
             return Err(Unproved::Unsettled(unsettled));
         }
         if patient && !carried {
             return Err(Unproved::NotCarried);
         }
-        let began = Instant::now();
-        let found = self.look(&event.primary, &promises).await?;
-        let looked = self.parts.world.clock.now();
-        let case = Case { event: event.id, primary: event.primary.clone(), from, until, looked };
-        let mut report = reconcile(&case, &promises, found.as_deref());
+        let report = self.prover.compare(event, promised, &mut |_| {}).await?;
         let open = usize::try_from(report.unseen + report.lost).unwrap_or(usize::MAX);
         if patient && open > 0 {
             return Err(Unproved::Unseen(open));
         }
-        report.measured = measured(event, looked, began.elapsed());
-        self.write_down(event, &report).await?;
+        self.prover.write_down(event, &report).await?;
         Ok(report)
-    }
-
-    /// Looks into every account that was promised something; `None` when nobody may look.
-    async fn look(
-        &self,
-        primary: &PrimaryId,
-        promises: &[Promise],
-    ) -> Result<Option<Vec<crate::Sighting>>, StoreError> {
-        let accounts: BTreeSet<&AccountId> = promises.iter().map(|promise| &promise.account).collect();
-        let mut found = Vec::new();
-        for account in accounts {
-            let Some(mut store) = self.parts.doors.enter(primary, account, Right::Look).await? else {
-                return Ok(None);
-            };
-            sightings(store.as_mut(), account, &mut found).await?;
-            store.leave().await;
-        }
-        Ok(Some(found))
-    }
-
-    async fn write_down(&self, event: &Event, report: &Report) -> Result<(), AppendError> {
-        let value = serde_json::to_value(report).unwrap_or_default();
-        let entry = Entry::Reconciliation(Reconciliation {
-            at: report.looked,
-            event: event.id,
-            primary: event.primary.clone(),
-            clean: report.is_clean(),
-            report: value,
-        });
-        crash_point("mirror.before_reconciliation");
-        self.parts.ledger.append(entry).await?;
-        crash_point("mirror.after_reconciliation");
-        Ok(())
     }
 }
 
@@ -310,12 +251,4 @@ fn ended_elsewhere(ledger: &Ledger, trace: TraceId) -> bool {
                     | Outcome::Parked { .. }
             )
     })
-}
-
-fn measured(event: &Event, looked: Time, took: Duration) -> BTreeMap<String, f64> {
-    BTreeMap::from([
-        ("began_to_opened".to_owned(), event.opened.since(event.began).as_secs_f64()),
-        ("opened_to_reconciled".to_owned(), looked.since(event.opened).as_secs_f64()),
-        ("reconciliation".to_owned(), took.as_secs_f64()),
-    ])
 }

@@ -22,6 +22,8 @@ pub struct Promise {
     pub account: AccountId,
     /// The last that delivery wrote down about it, if anything.
     pub last: Option<Outcome>,
+    /// Its owner wrote it here: it belongs into the Sent folder there, and delivery says nothing about that.
+    pub written_here: bool,
 }
 
 /// One message met in the primary.
@@ -297,6 +299,7 @@ mod tests {
             to: Address::parse("anna@company.example").unwrap(),
             account: AccountId::new("anna@company.example"),
             last,
+            written_here: false,
         }
     }
 

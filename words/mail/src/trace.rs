@@ -112,27 +112,28 @@ impl TraceTag {
     pub fn verify(value: &str, key: &TraceKey) -> Option<TraceId> {
         let (id, code) = value.trim().split_once('.')?;
         let expected = TraceTag::new(id.parse().ok()?, key);
-        // Compared as numbers, in constant time; the code is a full 64-bit value.
-        (code.len() == 16 && u64::from_str_radix(code, 16).ok()? ^ expected.code == 0).then_some(expected.id)
+        (code.len() == 16 && u64::from_str_radix(code, 16).ok()? == expected.code).then_some(expected.id)
     }
 
-    /// The trace id of a message that carries a tag of ours in its topmost trace header, if any.
+    /// The trace id of a message that carries a tag of ours: the topmost one that `key` made.
     ///
-    /// Only the topmost is believed: mail that went through us twice has ours on top, and one further down may
-    /// have been quoted or forwarded by anybody.
+    /// Mail that went through us twice has the later one on top. Headers of the same name that somebody else made
+    /// (another Stormpost behind us, a forger) are passed over.
     pub fn find(header: &[u8], key: &TraceKey) -> Option<TraceId> {
+        let name = TraceTag::HEADER.as_bytes();
         for line in header.split(|b| *b == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() {
                 return None;
             }
-            let name = TraceTag::HEADER.as_bytes();
             if line.len() > name.len()
                 && line[..name.len()].eq_ignore_ascii_case(name)
                 && line[name.len()] == b':'
             {
-                let value = std::str::from_utf8(&line[name.len() + 1..]).ok()?;
-                return TraceTag::verify(value, key);
+                let value = std::str::from_utf8(&line[name.len() + 1..]).ok();
+                if let Some(id) = value.and_then(|value| TraceTag::verify(value, key)) {
+                    return Some(id);
+                }
             }
         }
         None
@@ -175,20 +176,24 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_topmost_header_is_believed() {
+    fn only_a_header_of_our_own_is_believed() {
         let id = TraceId::new(Time::from_seconds(5), [1; 10]);
         let tag = TraceTag::new(id, &KEY).to_string();
         let forged = TraceTag::new(id, &TraceKey([8; 32])).to_string();
         let find = |text: String| TraceTag::find(text.as_bytes(), &KEY);
         assert_eq!(find(format!("Subject: x\r\nstormpost-trace: {tag}\r\n\r\n")), Some(id));
         assert_eq!(find(format!("Stormpost-Trace: {forged}\r\n\r\n")), None);
-        assert_eq!(find(format!("Stormpost-Trace: {forged}\r\nStormpost-Trace: {tag}\r\n\r\n")), None);
+        assert_eq!(find(format!("Stormpost-Trace: {forged}\r\nStormpost-Trace: {tag}\r\n\r\n")), Some(id));
+        let later = TraceTag::new(TraceId::new(Time::from_seconds(6), [2; 10]), &KEY);
+        assert_eq!(
+            find(format!("Stormpost-Trace: {later}\r\nStormpost-Trace: {tag}\r\n\r\n")),
+            Some(later.id)
+        );
         assert_eq!(
             find(format!("Subject: x\r\n\r\nStormpost-Trace: {tag}\r\n")),
             None,
             "a body is not a header"
         );
-        assert_eq!(find(format!("Stormpost-Trace: {}\r\n\r\n", tag.replace('.', "."))), Some(id));
         assert_eq!(find("Stormpost-Trace:\r\n\r\n".into()), None);
     }
 }
