@@ -85,8 +85,8 @@ pub(crate) fn generation(disk: &dyn Disk, path: &Path) -> Result<Option<u64>, Fi
 pub(crate) fn save<T: Serialize>(disk: &dyn Disk, path: &Path, content: &T) -> Result<(), FileError> {
     let bytes = serde_json::to_vec(content)
         .map_err(|e| FileError::Damaged { path: path.to_owned(), why: e.to_string() })?;
-    crash_point("directory.before-replace");
+    crash_point("directory.before_replace");
     disk.replace(path, &bytes).map_err(disk_error(path))?;
-    crash_point("directory.after-replace");
+    crash_point("directory.after_replace");
     Ok(())
 }

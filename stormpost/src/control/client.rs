@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn who_calls_is_named_even_where_the_environment_is_silent() {
-        let users = "root:x:0:0::/root:/bin/sh\nanna:x:1000:1000::/home/anna:/bin/sh\nbroken\n";
+        let users = "root:x:0:0::/:/bin/sh\nanna:x:1000:1000::/:/bin/sh\nbroken\n";
         assert_eq!(user_name(users, 1000).as_deref(), Some("anna"));
         assert_eq!(user_name(users, 7), None);
     }
