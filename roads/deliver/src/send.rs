@@ -9,7 +9,7 @@ use crate::turn;
 use std::io::{self, Read};
 use std::sync::Arc;
 use stores_journal::{JournalEntry, Message, ReadError};
-use stores_mailbox::{Arrival, Attempt, Flags};
+use stores_mailbox::{Arrival, Attempt, By, Flags};
 use stores_primary::internet;
 use stores_primary::smtp::{Begun, Hop, NotSent, Session, Transaction};
 use tokio::task::JoinSet;
@@ -107,6 +107,8 @@ async fn arrive_one(road: &Road, item: &JobItem, entry: &JournalEntry) -> Turn {
         let mut seen = Flags::none();
         seen.insert("\\Seen");
         arrival.flags = seen;
+        // Sending is the person's own act: it is carried to the primary like everything else a person does.
+        arrival.by = By::Person;
     }
     crash_point("deliver.arrive.before");
     match road.parts.mailboxes.arrive(account, &arrival).await {

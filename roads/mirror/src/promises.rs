@@ -50,7 +50,7 @@ fn of_one(
 ) {
     let Some(stamp) = stamp(&accepted.prefix) else { return };
     let sender = &accepted.envelope.sender;
-    let mut promise = |to: &Address, account: AccountId, last: Option<Outcome>| {
+    let mut promise = |to: &Address, account: AccountId, last: Option<Outcome>, written_here: bool| {
         promises.push(Promise {
             stamp: stamp.clone(),
             at: accepted.at,
@@ -58,7 +58,7 @@ fn of_one(
             to: to.clone(),
             account,
             last,
-            written_here: false,
+            written_here,
         });
     };
     for recipient in &accepted.envelope.recipients {
@@ -67,7 +67,7 @@ fn of_one(
             && behind == *primary
         {
             let last = last.get(&(accepted.trace, recipient.address.clone())).cloned();
-            promise(&recipient.address, account, last);
+            promise(&recipient.address, account, last, false);
         }
     }
     // What a person sent is to stand in the Sent folder there.
@@ -76,10 +76,7 @@ fn of_one(
         && directory.primary_of(account) == Some(primary)
         && let Ok(own) = Address::parse(account.as_str())
     {
-        promise(&own, account.clone(), None);
-        if let Some(own) = promises.last_mut() {
-            own.written_here = true;
-        }
+        promise(&own, account.clone(), None, true);
     }
 }
 

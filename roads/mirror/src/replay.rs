@@ -186,9 +186,10 @@ impl Replay<'_> {
         let Some((id, uid)) = source.message.now else { return Ok(()) };
         let Some(found) = self.mailboxes.page(id, uid, uid, 1)?.pop() else { return Ok(()) };
         // What a client wrote here carries no trace id; it gets one on top, so that it is found again.
-        let top = match source.message.trace {
-            Some(_) => String::new(),
-            None => format!("{}: {}\r\n", TraceTag::HEADER, TraceTag::new(source.trace, self.trace_key)),
+        let header = self.mailboxes.header(&source.message.body)?;
+        let top = match TraceTag::find(&header, self.trace_key) {
+            Some(carried) if carried == source.trace => String::new(),
+            _ => format!("{}: {}\r\n", TraceTag::HEADER, TraceTag::new(source.trace, self.trace_key)),
         };
         let size = top.len() as u64 + found.size;
         let mut content = Cursor::new(top.into_bytes()).chain(self.mailboxes.body(&source.message.body)?);

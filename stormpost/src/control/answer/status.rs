@@ -55,7 +55,9 @@ impl Answers {
         status.warnings = self.warnings(&status, &in_force, &seen);
         status.warnings.extend(counts.alarm);
         if !counts.caught_up {
-            status.warnings.push("the queue is still being read after the start; its figures grow".to_owned());
+            status
+                .warnings
+                .push("the queue is still being read after the start; its figures grow".to_owned());
         }
         status
     }
