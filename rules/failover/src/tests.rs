@@ -194,7 +194,10 @@ fn no_switch_has_two_hands_on_it_and_ready_switches_everything_off() {
             .filter(|p| STATES.iter().any(|s| switches(*p, *s).is_some_and(|k| k.contains(&kind))))
             .collect();
         assert!(planes.len() <= 1, "{kind:?} is switched by {planes:?}");
-        assert_eq!(Plane::ALL.into_iter().filter(|p| kinds(*p).contains(&kind)).collect::<BTreeSet<_>>(), planes);
+        assert_eq!(
+            Plane::ALL.into_iter().filter(|p| kinds(*p).contains(&kind)).collect::<BTreeSet<_>>(),
+            planes
+        );
     }
     for plane in Plane::ALL {
         assert_eq!(switches(plane, State::Ready), Some(&[][..]), "{plane}");
@@ -377,6 +380,19 @@ fn a_pin_stays_whatever_is_observed_until_its_end() {
     life.live(700.0, |_| true);
     assert_eq!(life.track.state(), State::Ready);
     assert!(life.track.in_force().is_empty());
+}
+
+#[test]
+fn a_plane_nobody_measures_comes_back_when_its_pin_ends_by_itself() {
+    let mut life = Life::new(Settings::default());
+    let until = life.now.wall.after(secs(600.0));
+    life.ask(RequestKind::Pin { until: Some(until) });
+    assert_eq!(life.track.state(), State::Pinned);
+    for _ in 0..700 {
+        life.pass(secs(1.0));
+        life.look();
+    }
+    assert_eq!(life.track.state(), State::Ready, "it stays RETURNING for ever otherwise");
 }
 
 #[test]

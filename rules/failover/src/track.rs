@@ -271,7 +271,8 @@ impl Track {
         self.remember(order.from, order.to, now);
         self.held =
             !by_watch && order.to == State::Active && matches!(order.from, State::Ready | State::Returning);
-        self.vouched = !by_watch && order.to == State::Returning;
+        // A pin is a person's doing also when it ends by its own end.
+        self.vouched = order.to == State::Returning && (!by_watch || order.from == State::Pinned);
         self.told = false;
         let end = order.until.filter(|_| order.to == State::Pinned);
         self.pinned_until = end.map(|until| End::new(until, order.at, now));
