@@ -3,15 +3,17 @@
 //! [`Journal::accept`] returns when the message is durable: only then may the sender be told `250`. Whoever
 //! delivers follows [`JournalReader::scan`], woken by [`Journal::durable`].
 
+mod export;
 mod reader;
 mod record;
 mod repeats;
 
+pub use export::{ExportError, Exported, erase_offline};
 pub use reader::{JournalEntry, JournalReader, JournalScan, Message};
 pub use record::Accepted;
 pub use stores_log::{
-    AppendError, BodyLoop, BodyWriter, Damage, KeyRing, LogError, LogHealth, LogOptions, Position, ReadError,
-    Recovery, StoredBody, Tombstone, Writer,
+    AppendError, BodyLoop, BodyWriter, Damage, Erased, Erasure, KeyRing, LogError, LogHealth, LogOptions,
+    Position, Problem, ReadError, Recovery, StoredBody, Tombstone, Verified, Writer,
 };
 
 use record::MESSAGE;
@@ -163,8 +165,9 @@ impl Journal {
             };
             let draft = Draft { kind: MESSAGE, meta: record::write(&accepted), body };
             // Under the lock, so that a checkpoint knows of every message that stands before it in the log.
+            let behind = *self.log.durable().borrow();
             let pending = self.log.enqueue(draft)?;
-            repeats.begin(fingerprint, trace, now);
+            repeats.begin(fingerprint, trace, now, behind);
             pending
         };
         // Held across the wait: when this future is dropped the message may still become durable, unheard.

@@ -27,7 +27,7 @@ pub struct JournalEntry {
     pub next: Position,
     /// What is known of it.
     pub accepted: Accepted,
-    /// The record it was read from.
+    /// The record it was read from. When its `erased` is set, the body is gone and only what is known is left.
     pub record: Record,
 }
 
@@ -48,22 +48,26 @@ impl JournalReader {
     /// are passed over. In the process that writes the journal only what is durable is given.
     pub fn scan(&self, from: Option<Position>) -> JournalScan {
         let scan = if self.durable { self.reader.scan_durable(from) } else { self.reader.scan(from) };
-        JournalScan { scan }
+        JournalScan { scan, collected: false }
     }
 
     /// The message at a position.
     ///
     /// # Errors
-    /// When there is none or it cannot be read.
+    /// When there is none, or it was erased or collected, or it cannot be read.
     pub fn read(&self, position: Position) -> Result<JournalEntry, ReadError> {
-        entry(self.reader.read(position)?).ok_or(ReadError::NoRecord(position))
+        let entry = entry(self.reader.read(position)?).filter(|entry| entry.record.erased.is_none());
+        entry.ok_or(ReadError::NoRecord(position))
     }
 
     /// The message as it is handed on: prefix, then body as received.
     ///
     /// # Errors
-    /// When the body is missing or was altered.
+    /// When the body is missing, was altered, or was collected.
     pub fn message(&self, entry: &JournalEntry) -> Result<Message, ReadError> {
+        if entry.record.erased.is_some() {
+            return Err(ReadError::NoRecord(entry.position));
+        }
         let body = self.reader.body(&entry.record)?;
         Ok(Message {
             len: entry.accepted.prefix.len() as u64 + body.len(),
@@ -73,7 +77,7 @@ impl JournalReader {
     }
 
     /// The message with an id. The id tells when it was accepted, so the segments of that time are looked through
-    /// first, and all the others after them.
+    /// first, and all the others after them. Of a collected message what is known is still found.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -90,6 +94,7 @@ impl JournalReader {
             let number = segments[at].0;
             let mut scan = self.scan(Some(Position { segment: number, offset: 0 }));
             scan.scan = scan.scan.until(Position { segment: number + 1, offset: 0 });
+            scan.collected = true;
             for entry in &mut scan {
                 let entry = entry?;
                 if entry.accepted.trace == trace {
@@ -119,7 +124,7 @@ impl JournalReader {
 }
 
 fn entry(record: Record) -> Option<JournalEntry> {
-    if record.kind != MESSAGE || record.erased.is_some() {
+    if record.kind != MESSAGE || record.meta.is_empty() {
         return None;
     }
     match serde_json::from_slice(&record.meta) {
@@ -134,6 +139,8 @@ fn entry(record: Record) -> Option<JournalEntry> {
 /// Goes through the messages of the journal; at the end it gives `None` and may be asked again later.
 pub struct JournalScan {
     scan: Scan,
+    /// Whether messages whose body is gone are given too.
+    collected: bool,
 }
 
 impl JournalScan {
@@ -155,7 +162,8 @@ impl Iterator for JournalScan {
         loop {
             match self.scan.next()? {
                 Ok(record) => {
-                    if let Some(entry) = entry(record) {
+                    let given = self.collected || record.erased.is_none();
+                    if let Some(entry) = entry(record).filter(|_| given) {
                         return Some(Ok(entry));
                     }
                 }

@@ -45,9 +45,12 @@ pub(crate) struct Replied {
 /// Messages unheard at one moment, so that a start need not read a day of journal.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
-    /// Records from here on are not in it.
+    /// Messages from here on are not in it.
     pub(crate) since: Position,
     pub(crate) unheard: Vec<Unheard>,
+    /// Heard, and not written down elsewhere.
+    #[serde(default)]
+    pub(crate) heard: Vec<TraceId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -56,7 +56,9 @@ impl Fingerprint {
 struct Known {
     fingerprint: Fingerprint,
     at: Time,
-    /// `None` until it is durable.
+    /// What was durable when it went to the log: it stands behind that.
+    behind: Position,
+    /// `None` until it is known to be durable.
     position: Option<Position>,
     /// How many sessions may still bring their sender the `250`.
     holders: u32,
@@ -77,9 +79,9 @@ pub(crate) struct Repeats {
 }
 
 impl Repeats {
-    /// A message goes to the log; its session waits.
-    pub(crate) fn begin(&mut self, fingerprint: Fingerprint, trace: TraceId, at: Time) {
-        self.known.insert(trace, Known { fingerprint, at, position: None, holders: 1 });
+    /// A message goes to the log, where `behind` is the end of what is durable; its session waits.
+    pub(crate) fn begin(&mut self, fingerprint: Fingerprint, trace: TraceId, at: Time, behind: Position) {
+        self.known.insert(trace, Known { fingerprint, at, behind, position: None, holders: 1 });
         while self.known.len() > UNHEARD_MAX {
             if let Some((oldest, known)) = self.known.pop_first() {
                 self.unmark(&known.fingerprint, oldest);
@@ -155,9 +157,8 @@ impl Repeats {
         self.since_checkpoint >= CHECKPOINT_EVERY || position.segment != self.checkpoint_segment
     }
 
-    /// The record of all messages unheard now. What is not durable yet stands behind `durable` in the log.
+    /// The record of all messages unheard now, when what stands before `durable` is durable.
     pub(crate) fn checkpoint(&mut self, durable: Position, now: Time) -> Draft {
-        // Whoever was heard is not in it, which says the same as a record of their own would.
         let expired: Vec<TraceId> = {
             let old = self.known.iter().filter(|(_, known)| now.since(known.at) > WINDOW);
             old.filter(|(_, known)| known.holders == 0).map(|(trace, _)| *trace).collect()
@@ -165,16 +166,19 @@ impl Repeats {
         for trace in expired {
             self.forget(trace);
         }
+        // A message may be durable already without its session having been told.
+        let under_way = self.known.values().filter(|known| known.position.is_none());
+        let since = under_way.map(|known| known.behind).min().unwrap_or(durable).min(durable);
         let durable_ones = self.known.iter().rev().filter_map(|(trace, known)| {
-            let position = known.position.filter(|position| *position < durable)?;
+            let position = known.position?;
             let Fingerprint(fingerprint) = known.fingerprint;
             Some(Unheard { fingerprint, trace: *trace, position, at: known.at })
         });
         let unheard = durable_ones.take(CHECKPOINT_MAX).collect();
-        self.heard.clear();
+        let heard = std::mem::take(&mut self.heard);
         self.since_checkpoint = 0;
         self.checkpoint_segment = durable.segment;
-        Draft { kind: CHECKPOINT, meta: write(&Checkpoint { since: durable, unheard }), body: Body::None }
+        Draft { kind: CHECKPOINT, meta: write(&Checkpoint { since, unheard, heard }), body: Body::None }
     }
 
     /// The table as it was when the journal was last written, from its last checkpoint on. What cannot be read is
@@ -186,10 +190,11 @@ impl Repeats {
         for segment in segments.iter().rev() {
             let start = Position { segment: *segment, offset: 0 };
             let mut newest = None;
-            let mut recent = false;
+            // A segment without records says nothing about its time.
+            let mut old = false;
             let end = Position { segment: segment + 1, offset: 0 };
             for record in reader.scan(Some(start)).until(end).flatten() {
-                recent |= now.since(record.at) <= WINDOW;
+                old = now.since(record.at) > WINDOW;
                 if record.kind == CHECKPOINT {
                     newest = serde_json::from_slice::<Checkpoint>(&record.meta).ok().or(newest);
                 }
@@ -200,7 +205,7 @@ impl Repeats {
                 checkpoint.unheard.into_iter().for_each(|unheard| repeats.remember(unheard));
                 break;
             }
-            if !recent {
+            if old {
                 break;
             }
         }
@@ -232,13 +237,20 @@ impl Repeats {
                     }
                 }
             }
+            CHECKPOINT => {
+                if let Ok(checkpoint) = serde_json::from_slice::<Checkpoint>(&record.meta) {
+                    for trace in checkpoint.heard {
+                        self.forget(trace);
+                    }
+                }
+            }
             _ => {}
         }
     }
 
     fn remember(&mut self, unheard: Unheard) {
         let fingerprint = Fingerprint(unheard.fingerprint);
-        self.begin(fingerprint, unheard.trace, unheard.at);
+        self.begin(fingerprint, unheard.trace, unheard.at, unheard.position);
         self.stored(unheard.trace, unheard.position);
         self.let_go(unheard.trace);
     }

@@ -2,6 +2,9 @@ use crate::*;
 use std::io::Read;
 use std::time::Duration;
 use stores_log::{FaultDisk, TestClock, fault_world};
+mod export;
+mod resending;
+
 use words_mail::{Address, Peer, Recipient, Sender, Source, Time};
 
 struct House {

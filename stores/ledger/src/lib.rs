@@ -11,16 +11,21 @@ pub use entry::{
 pub use in_force::InForce;
 pub use reader::{Entered, LedgerReader, LedgerScan};
 pub use stores_log::{
-    AppendError, Damage, KeyRing, LogError, LogHealth, LogOptions, Position, ReadError, Recovery, Writer,
+    AppendError, Damage, Erased, KeyRing, LogError, LogHealth, LogOptions, Position, ReadError, Recovery,
+    Writer,
 };
 
 use entry::kind;
 use reader::Checkpoint;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use stores_log::{Body, Draft, Log, LogKind};
 use tokio::sync::watch;
+use words_mail::Time;
 use words_world::World;
 
+/// How long raw observations are kept: thirteen months and a little, so that a year can be looked at from its end.
+pub const KEEP: Duration = Duration::from_secs(400 * 86_400);
 /// Orders and requests between two checkpoints.
 const CHECKPOINT_EVERY: u32 = 500;
 
@@ -125,6 +130,15 @@ impl Ledger {
     /// The log underneath: for sealing, collecting and verifying.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Removes raw observations and heartbeats that are older than [`KEEP`]. Everything else stays. Blocks.
+    ///
+    /// # Errors
+    /// As [`Log::collect`].
+    pub fn collect(&self, now: Time) -> Result<Erased, LogError> {
+        let raw = [kind::OBSERVATION, kind::HEARTBEAT, kind::CHECKPOINT];
+        self.log.collect(now.before(KEEP), &|kind| !raw.contains(&kind))
     }
 
     /// Brings what is derived up to what is durable. There is no other way anything comes to be in force.

@@ -300,3 +300,32 @@ fn a_checkpoint_and_the_orders_after_it_give_the_same_as_all_orders() {
     let checkpoints = house.reader().log_reader().scan(None).of_kinds(&[kind::CHECKPOINT]).count();
     assert!(checkpoints >= 5, "{checkpoints} checkpoints");
 }
+
+#[test]
+fn old_observations_are_collected_and_nothing_else() {
+    let house = House::new(6);
+    let before = house.world.clock.now();
+    for _ in 0..3 {
+        house.with(|ledger| async move {
+            for n in 0..30 {
+                ledger.note(observation(Time::from_seconds(1), n));
+                let number = ledger.in_force().next_order().0;
+                let states = [State::Ready, State::Suspect, State::Ready];
+                let (from, to) = (states[(number % 2) as usize], states[(number % 2 + 1) as usize]);
+                let order = order(number, Plane::Inbound, from, to, Scope::All, None);
+                ledger.append(Entry::Order(order)).await.unwrap();
+                ledger.append(Entry::Settlement(settlement(n as u8))).await.unwrap();
+            }
+        });
+    }
+    let in_force = house.reader().in_force().unwrap().0;
+    let (ledger, _writer, _) = Ledger::open(&house.world, keys(), House::options()).unwrap();
+    assert_eq!(ledger.collect(before).unwrap().records, 0);
+    let collected = ledger.collect(before.after(KEEP).after(Duration::from_secs(1))).unwrap().records;
+    assert!(collected >= 90, "{collected}");
+    let left: Vec<Entry> = ledger.scan(None).map(|entered| entered.unwrap().entry).collect();
+    assert_eq!(left.len(), 180);
+    assert!(!left.iter().any(|entry| matches!(entry, Entry::Observation(_))));
+    assert_eq!(house.reader().in_force().unwrap().0, in_force);
+    assert!(house.reader().log_reader().verify(&mut |_| {}).unwrap().is_clean());
+}
