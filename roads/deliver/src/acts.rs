@@ -167,7 +167,7 @@ impl Journey {
 
     /// What was parked, refused or expired goes back into the queue.
     fn take_up_listed(&mut self, act: &QueueAct) {
-        let found: Vec<(Errand, stores_log::Position)> = {
+        let found: Vec<(Errand, stores_log::Position, u32)> = {
             let listed = self.road.listed();
             listed
                 .iter()
@@ -175,16 +175,17 @@ impl Journey {
                     let s = &l.settlement;
                     is_about(act, s.trace, &s.recipient, &s.destination)
                 })
-                .filter_map(|(errand, l)| Some((*errand, l.place?.0)))
+                .filter_map(|(errand, l)| Some((*errand, l.place?.0, l.settlement.attempt)))
                 .collect()
         };
-        for (errand, position) in found {
+        for (errand, position, number) in found {
             let Ok(entry) = self.road.parts.journal.read(position) else { continue };
             self.road.listed().remove(&errand);
             for one in self.errands(&entry) {
                 let (Errands::Wait(item) | Errands::Settle(item, _)) = one;
                 if Errand::new(entry.accepted.trace, &item.recipient, &item.destination) == errand {
-                    let item = NewItem { fresh: false, unknowns: 0, ..item };
+                    // Numbers go on: an attempt of now is not one of those that were settled.
+                    let item = NewItem { fresh: false, unknowns: 0, number, ..item };
                     self.add(&entry, Errands::Wait(item));
                 }
             }

@@ -121,6 +121,8 @@ impl History {
         self.known.remove(&errand);
         self.done.insert(errand);
         if is_listed(&settlement.outcome) {
+            // A person may take it up again; then these attempts are no mystery.
+            self.known.insert(errand, (settlement.attempt, 0));
             self.listed.insert(errand, settlement);
             while self.listed.len() > listed_most {
                 self.listed.pop_first();

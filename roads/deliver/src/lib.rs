@@ -30,3 +30,6 @@ pub use road::Deliver;
 pub use settings::{Parts, PrimaryRoute, Settings};
 pub use sign::{KeyKind, MadeKey, Signer, make_key};
 pub use view::{Counts, Cursor, Filter, LaneView, Page, QueueView, Queued, QueuedRecipient, Standing};
+
+#[cfg(test)]
+mod tests;

@@ -97,6 +97,11 @@ impl Live {
         })
     }
 
+    /// Whether something was counted that was not told yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.tallies.values().any(|tally| tally.well + tally.refused + tally.later + tally.silent > 0)
+    }
+
     /// The observations that are due: at once when the finding changes, else now and then while mail flows.
     pub(crate) fn observations(&mut self, vantage: &str, now: (Instant, Time)) -> Vec<Observation> {
         let mut due = Vec::new();

@@ -47,6 +47,11 @@ impl Pool {
         stale
     }
 
+    /// Whether no connection is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Forgets every connection of a lane that failed: its others are most likely dead too.
     pub(crate) fn forget(&self, lane: &LaneName) {
         self.lock().remove(lane);

@@ -216,6 +216,8 @@ pub(crate) struct Journey {
     live: Live,
     caught_up: bool,
     more: bool,
+    /// Whether new mail wakes us.
+    woken: bool,
     next_live: Instant,
     next_sweep: Instant,
     next_ages: Instant,
@@ -238,6 +240,7 @@ impl Journey {
             road.queue().orders_changed(orders.as_ref(), Instant::now());
         }
         let now = Instant::now();
+        let woken = road.parts.arrivals.is_some();
         Journey {
             road,
             history,
@@ -252,6 +255,7 @@ impl Journey {
             live: Live::default(),
             caught_up: false,
             more: true,
+            woken,
             next_live: now,
             next_sweep: now,
             next_ages: now,
@@ -303,7 +307,7 @@ impl Journey {
         let now = Instant::now();
         if now >= self.next_ledger {
             self.follow_ledger();
-            self.next_ledger = now + self.road.settings.poll;
+            self.next_ledger = now + self.idle_poll();
         }
         if now >= self.next_live {
             let at = (now, self.road.parts.world.clock.now());
@@ -339,8 +343,21 @@ impl Journey {
                 Ended::Handed(Box::new(carry_out(road, job).await))
             });
         }
-        let next = [Some(now + self.road.settings.poll), due, Some(self.next_ledger)];
+        let next = [
+            Some(now + self.idle_poll()),
+            Some(self.next_ages.max(now)),
+            due,
+            Some(self.next_ledger),
+            self.live.is_pending().then_some(self.next_live),
+            (!self.road.pool.is_empty()).then_some(self.next_sweep),
+        ];
         next.into_iter().flatten().min().unwrap_or(now).max(now + Duration::from_millis(1))
+    }
+
+    /// How often the logs are looked at although nothing says so: where wake-ups come, a lost one means slower, never
+    /// wrong.
+    fn idle_poll(&self) -> Duration {
+        if self.woken { self.road.settings.poll * 10 } else { self.road.settings.poll }
     }
 
     fn spawn(&mut self, about: About, task: impl Future<Output = Ended> + Send + 'static) {

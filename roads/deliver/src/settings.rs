@@ -66,7 +66,7 @@ pub struct Settings {
     pub idle: Duration,
     /// Messages on one connection at most.
     pub session_messages: u32,
-    /// How often the journal is looked at when no wake-up comes.
+    /// How often the journal is looked at when another process writes it; a tenth as often where it wakes us.
     pub poll: Duration,
     /// Bytes that may wait before an alarm.
     pub budget_bytes: u64,

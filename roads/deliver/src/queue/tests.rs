@@ -421,9 +421,7 @@ proptest! {
                 match step {
                     Move::Add(people, fresh) => {
                         next += 1;
-                        let people = ["a", "b", "c", "d"];
-                        add(&mut queue, next, &people[..1 + usize::from(next as u8 % 4)], fresh);
-                        let _ = people;
+                        add(&mut queue, next, &["a", "b", "c", "d"][..=usize::from(people)], fresh);
                     }
                     Move::Run(turn, times) => for _ in 0..times {
                         let Some(job) = queue.pick(now, &orders) else { break };
