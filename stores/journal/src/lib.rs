@@ -166,7 +166,7 @@ impl Journal {
             let draft = Draft { kind: MESSAGE, meta: record::write(&accepted), body };
             // Under the lock, so that a checkpoint knows of every message that stands before it in the log.
             let behind = *self.log.durable().borrow();
-            let pending = self.log.enqueue(draft)?;
+            let pending = self.log.enqueue_hashed(draft, content)?;
             repeats.begin(fingerprint, trace, now, behind);
             pending
         };

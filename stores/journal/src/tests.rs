@@ -2,6 +2,7 @@ use crate::*;
 use std::io::Read;
 use std::time::Duration;
 use stores_log::{FaultDisk, TestClock, fault_world};
+mod contract;
 mod export;
 mod resending;
 

@@ -7,6 +7,8 @@ use words_mail::{
 };
 use words_world::Clock as _;
 
+mod contract;
+
 struct House {
     clock: Arc<TestClock>,
     world: World,

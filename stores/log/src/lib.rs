@@ -183,8 +183,18 @@ impl Log {
     /// # Errors
     /// `Busy`, `Closed`, `TooLarge`, or `Failed` once the disk has failed.
     pub fn enqueue(&self, draft: Draft) -> Result<Pending, AppendError> {
+        let body_hash = body_hash(&draft.body);
+        self.enqueue_hashed(draft, body_hash)
+    }
+
+    /// The same for one who has the blake3 hash of the body already. A wrong one is found by `verify`, and keeps
+    /// the segment from being sealed.
+    ///
+    /// # Errors
+    /// As [`Log::enqueue`].
+    pub fn enqueue_hashed(&self, draft: Draft, body_hash: [u8; 32]) -> Result<Pending, AppendError> {
         let (done, pending) = oneshot::channel();
-        self.push(draft, Some(done))?;
+        self.push(draft, body_hash, Some(done))?;
         Ok(Pending(pending))
     }
 
@@ -199,7 +209,8 @@ impl Log {
     /// Hands over a record that nobody waits for: it rides with the next batch, or is written after
     /// `lazy_after`. When the log takes nothing, it is dropped with a warning.
     pub fn append_lazy(&self, draft: Draft) {
-        if let Err(error) = self.push(draft, None) {
+        let body_hash = body_hash(&draft.body);
+        if let Err(error) = self.push(draft, body_hash, None) {
             tracing::warn!(why = %error, "a record that nobody waits for was not stored");
         }
     }
@@ -240,6 +251,7 @@ impl Log {
     fn push(
         &self,
         draft: Draft,
+        body_hash: [u8; 32],
         done: Option<oneshot::Sender<Result<Appended, AppendError>>>,
     ) -> Result<(), AppendError> {
         if self.shared.is_failed() {
@@ -247,11 +259,11 @@ impl Log {
         }
         let mut salt = [0; SALT_LEN];
         self.shared.world.random.fill(&mut salt);
-        let (body_len, body_hash) = match &draft.body {
-            Body::None => (0, *blake3::hash(b"").as_bytes()),
+        let body_len = match &draft.body {
+            Body::None => 0,
             Body::Inline(bytes) if bytes.len() > FRAME_MAX / 2 => return Err(AppendError::TooLarge),
-            Body::Inline(bytes) => (bytes.len() as u64, *blake3::hash(bytes).as_bytes()),
-            Body::File(stored) => (stored.len(), stored.hash()),
+            Body::Inline(bytes) => bytes.len() as u64,
+            Body::File(stored) => stored.len(),
         };
         if draft.meta.len() > META_MAX {
             return Err(AppendError::TooLarge);
@@ -260,6 +272,14 @@ impl Log {
         let content = content_hash(&salt, draft.kind, &draft.meta, body_len, &body_hash);
         let facts = Facts { salt, body_len, erased: None, meta: draft.meta };
         self.shared.queue.push(Waiting { kind: draft.kind, facts, content, body: draft.body, done })
+    }
+}
+
+fn body_hash(body: &Body) -> [u8; 32] {
+    match body {
+        Body::None => *blake3::hash(b"").as_bytes(),
+        Body::Inline(bytes) => *blake3::hash(bytes).as_bytes(),
+        Body::File(stored) => stored.hash(),
     }
 }
 

@@ -53,6 +53,11 @@ pub(crate) fn recover(
         }
     }
     recovery.last_seq = tail.seq;
+    if recovery.end.segment != 0 && !numbers.contains(&recovery.end.segment) {
+        let why = "the last segment with records is missing".to_owned();
+        recovery.doubtful.push(Damage { segment: recovery.end.segment, from: 0, to: 0, why });
+        recovery.tail_doubtful = true;
+    }
     for damage in &recovery.doubtful {
         tracing::warn!(
             dir = %shown, segment = damage.segment, from = damage.from, to = damage.to, why = damage.why,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use words_mail::Time;
 
 mod basics;
+mod contract;
 mod crashes;
 mod faults;
 mod points;

@@ -138,6 +138,29 @@ fn a_lost_segment_and_a_swapped_one_are_noticed() {
 }
 
 #[test]
+fn a_lost_last_segment_makes_the_tail_doubtful() {
+    let (house, _) = house();
+    // A crash after the header of a new segment leaves one without records, which names the one before.
+    let (disk, header_only) = (house.disk.clone(), house.segment(4));
+    words_world::on_crash_point(false, move |name| {
+        if name == "log.before_write" {
+            disk.power_off();
+        }
+    });
+    house.with(|log| async move {
+        assert!(log.append(draft("x")).await.is_err());
+    });
+    words_world::on_crash_point(false, |_| {});
+    house.disk.restart();
+    assert!(house.disk.content(&header_only).is_some());
+    let (_, _, recovery) = house.open();
+    assert_eq!((recovery.tail_doubtful, recovery.last_seq), (false, 15));
+    words_world::Disk::remove(&house.disk, &house.segment(3)).unwrap();
+    let (_, _, recovery) = house.open();
+    assert_eq!((recovery.tail_doubtful, recovery.last_seq), (true, 15));
+}
+
+#[test]
 fn another_key_reads_nothing_and_a_rotated_ring_reads_everything() {
     let (house, before) = house();
     let other = KeyRing::new([1; 32], &[]);
