@@ -11,7 +11,7 @@ use crate::control::answer::{self, Answers};
 use anyhow::{Context, Result};
 use roads_accept::CallOut;
 use roads_deliver::{Deliver, QueueView};
-use roads_mirror::{Mirror, MirrorOptions, MirrorParts};
+use roads_mirror::{Mirror, MirrorOptions, MirrorParts, Prover};
 use roads_notify::Notify;
 use roads_watch::Watch;
 use std::collections::BTreeMap;
@@ -120,10 +120,10 @@ impl Roads {
             configuration.node.name.clone(),
         ));
         self.watch(configuration, stores, &primaries);
-        self.mirror(configuration, stores, &primaries);
+        let prover = self.mirror(configuration, stores, &primaries);
         let queue = self.deliver(configuration, stores, &primaries)?;
         self.notify(configuration, stores, queue.clone())?;
-        self.control(configuration, stores, queue).await?;
+        self.control(configuration, stores, queue, prover).await?;
         let imap =
             doors::imap(&self.world, configuration, stores, certificate.clone(), reception.clone()).await?;
         self.running.spawn(imap.run(self.stop.clone()));
@@ -193,7 +193,12 @@ impl Roads {
         self.running.spawn(watch.run(self.stop.clone()));
     }
 
-    fn mirror(&mut self, configuration: &Configuration, stores: &Stores, primaries: &Arc<Primaries>) {
+    fn mirror(
+        &mut self,
+        configuration: &Configuration,
+        stores: &Stores,
+        primaries: &Arc<Primaries>,
+    ) -> Prover {
         let mirror = Mirror::new(MirrorParts {
             world: self.world.clone(),
             journal: stores.reader.clone(),
@@ -205,7 +210,9 @@ impl Roads {
             primaries: configuration.primaries.iter().map(|primary| primary.id.clone()).collect(),
             options: MirrorOptions::default(),
         });
+        let prover = mirror.prover();
         self.running.spawn(mirror.run(self.stop.clone()));
+        prover
     }
 
     /// The door for commands.
@@ -214,6 +221,7 @@ impl Roads {
         configuration: &Configuration,
         stores: &Stores,
         queue: QueueView,
+        prover: Prover,
     ) -> Result<()> {
         let answers = Answers::new(answer::Parts {
             world: self.world.clone(),
@@ -223,6 +231,7 @@ impl Roads {
             mailboxes: stores.mailboxes.clone(),
             directory: stores.directory.clone(),
             queue,
+            prover,
         });
         self.running.spawn(answers.latest().follow(self.stop.clone()));
         let path = configuration.control_socket();

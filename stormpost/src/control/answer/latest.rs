@@ -36,7 +36,7 @@ pub(crate) struct Standing {
 }
 
 /// What was settled since the start of the program, by where to and how.
-pub type Settled = BTreeMap<(String, &'static str), u64>;
+pub(crate) type Settled = BTreeMap<(String, &'static str), u64>;
 
 /// Everything that is followed.
 #[derive(Clone, Debug, Default)]

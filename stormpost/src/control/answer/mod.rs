@@ -4,18 +4,24 @@
 //! everything that changes something. What reads the disk for long runs on a thread of its own, so that no session waits
 //! behind it.
 
+mod account;
 mod decide;
 mod door;
 mod event;
+mod journal;
 mod latest;
+mod notice;
+mod queue;
+mod reconcile;
 mod status;
-
+mod trace;
 pub use door::serve;
 pub use latest::{Latest, Seen};
 
 use super::protocol::{Answer, Call, Item, Refused, Request};
 use crate::configuration::{Configuration, visible};
 use roads_deliver::QueueView;
+use roads_mirror::Prover;
 use std::sync::Arc;
 use stores_directory::Directory;
 use stores_journal::Journal;
@@ -49,6 +55,8 @@ pub struct Parts {
     pub directory: Directory,
     /// What waits.
     pub queue: QueueView,
+    /// Looks into the primaries.
+    pub prover: Prover,
 }
 
 /// Answers what is asked over the control socket. Cheap to clone.
@@ -110,6 +118,12 @@ impl Caller {
         self.tell(Answer::Progress { words }).await
     }
 
+    /// The same from a thread that may block.
+    pub(crate) fn progress_blocking(&self, words: String) -> Result<(), No> {
+        let sent = self.out.blocking_send(Answer::Progress { words });
+        sent.map_err(|_| No::failed("nobody listens any more"))
+    }
+
     async fn tell(&self, answer: Answer) -> Result<(), No> {
         self.out.send(answer).await.map_err(|_| No::failed("nobody listens any more"))
     }
@@ -140,7 +154,26 @@ impl Answers {
             Request::Decide(decide) => self.decide(decide, caller).await,
             Request::EventList { limit } => self.event_list(limit, caller).await,
             Request::EventShow { event } => self.event_show(event, caller).await,
-            _ => Err(No::not_now("this node cannot do that yet")),
+            Request::Reconcile { primary, event } => self.reconcile(primary, event, caller).await,
+            Request::Trace(query) => self.trace(query, caller).await,
+            Request::AccountList => self.account_list(caller).await,
+            Request::AccountImport { accounts } => self.account_import(accounts, caller).await,
+            Request::AccountSuspend { account, suspended } => {
+                self.account_suspend(account, suspended, caller).await
+            }
+            Request::AccountRemove { account } => self.account_remove(account, caller).await,
+            Request::AccountPassword { account, password } => {
+                self.account_password(account, password, caller).await
+            }
+            Request::QueueList(query) => self.queue_list(query, caller).await,
+            Request::QueueShow { trace } => self.queue_show(trace, caller).await,
+            Request::QueueAct(act) => self.queue_act(act, caller).await,
+            Request::JournalErase { trace, reason } => self.journal_erase(trace, reason, caller).await,
+            Request::NoticeTest { primary } => self.notice_test(primary, caller).await,
+            Request::NoticeAck { event } => self.notice_ack(event, caller).await,
+            Request::NoticeMute { primary, until, reason } => {
+                self.notice_mute(primary, until, reason, caller).await
+            }
         }
     }
 

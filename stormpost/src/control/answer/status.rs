@@ -70,7 +70,7 @@ impl Answers {
 
     /// What people did that the primary has not got yet. Where nobody may give back, nothing is owed.
     fn changes(&self, settings: &PrimarySettings) -> u64 {
-        if !settings.mailbox.as_ref().is_some_and(|mailbox| mailbox.writer.is_some()) {
+        if settings.mailbox.as_ref().is_none_or(|mailbox| mailbox.writer.is_none()) {
             return 0;
         }
         let mailboxes = &self.parts.mailboxes;

@@ -1,0 +1,36 @@
+//! Erasing one message's content.
+
+use super::{Answers, Caller, Ended, No, off_loop, reason};
+use crate::control::protocol::QueueState;
+use stores_log::Erasure;
+use words_mail::TraceId;
+
+impl Answers {
+    pub(crate) async fn journal_erase(&self, trace: TraceId, why: String, caller: &Caller) -> Ended {
+        let why = reason(&why)?;
+        if why.is_empty() {
+            return Err(No::wrong("say why: it is written down in the place of the message"));
+        }
+        if let Some(queued) = self.parts.queue.show(trace) {
+            let is_over = |state: QueueState| matches!(state, QueueState::Refused | QueueState::Expired);
+            let open = queued.recipients.iter().filter(|r| !is_over(super::queue::state(r.standing))).count();
+            if open > 0 {
+                return Err(No::not_now(format!(
+                    "it still waits for {open} recipients; settle that first, for example: stormpost queue delete {trace}"
+                )));
+            }
+        }
+        let reader = self.parts.journal.reader();
+        let found = off_loop(move || reader.find(trace).map_err(No::failed)).await?;
+        let Some(entry) = found else {
+            return Err(No::not_found(format!("the journal holds no message {trace}")));
+        };
+        let erasure = Erasure { who: caller.by.clone(), why, keep_meta: false };
+        let erased = self.parts.journal.log().erase(&[entry.position], &erasure).await.map_err(No::failed)?;
+        tracing::info!(by = %caller.by, %trace, why = %erasure.why, records = erased.records, "erased from the journal");
+        Ok(format!(
+            "the content of {trace} is gone from the journal; its hash stays, with who erased it, when and why. A copy in a \
+             mailbox here can be opened no more"
+        ))
+    }
+}
