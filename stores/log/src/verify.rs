@@ -34,7 +34,7 @@ pub struct Verified {
     pub first_seq: u64,
     /// The last one.
     pub last_seq: u64,
-    /// How many problems there are.
+    /// How many problems there are, not counting a tail.
     pub problem_count: u64,
     /// The problems, the first ten thousand of them.
     pub problems: Vec<Problem>,
@@ -85,12 +85,11 @@ impl Verified {
     /// Whether everything is as it was written. A write cut short at the very end is told but is no fault: it may
     /// be going on right now, and unless it has rotted nothing there was acknowledged.
     pub fn is_clean(&self) -> bool {
-        let tails = self.problems.iter().filter(|problem| matches!(problem, Problem::Tail(_))).count();
-        self.problem_count == tails as u64
+        self.problem_count == 0
     }
 
     fn note(&mut self, problem: Problem) {
-        self.problem_count += 1;
+        self.problem_count += u64::from(!matches!(problem, Problem::Tail(_)));
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         }
