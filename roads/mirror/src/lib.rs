@@ -20,3 +20,6 @@ pub use replay::{Carried, Trouble};
 pub use road::{Mirror, MirrorOptions, MirrorParts};
 pub use touched::{Touched, touched};
 pub use witness::{Case, Ended, Line, Promise, Reach, Report, Sighting, reconcile};
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,9 @@ use crate::inventory::{Inventory, Standing, spoken};
 use crate::names::Names;
 use crate::touched::{Touched, touched};
 use rules_merge::{Flags, Here, Listed, Merged, Place, Sides, Step, There, merge};
+use std::collections::HashMap;
 use std::io::{Cursor, Read};
-use stores_mailbox::{BodyAt, FolderId, MailboxError, Mailboxes, Message};
+use stores_mailbox::{BodyAt, Change, Event, FolderId, MailboxError, Mailboxes, Message};
 use stores_primary::store::{MailStore, NewCopy, StoreError};
 use words_imap::StoreHow;
 use words_mail::{AccountId, PrimaryId, Time, TraceId, TraceKey, TraceTag};
@@ -50,8 +51,17 @@ pub(crate) struct Replay<'a> {
     pub(crate) doors: &'a dyn Doors,
     pub(crate) primary: &'a PrimaryId,
     pub(crate) account: &'a AccountId,
-    /// Whether delivery of a message has come to an end without handing it over: then it is not waited for.
-    pub(crate) never_comes: &'a (dyn Fn(TraceId) -> bool + Send + Sync),
+    /// What became of the delivery of these messages.
+    pub(crate) fates: &'a (dyn Fn(&[TraceId]) -> HashMap<TraceId, Fate> + Send + Sync),
+}
+
+/// What became of the delivery of a message to the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was handed over, and so long ago that it would be seen if it were there: it was removed there.
+    Delivered,
+    /// It will never be handed over.
+    Never,
 }
 
 impl Replay<'_> {
@@ -66,32 +76,57 @@ impl Replay<'_> {
     pub(crate) async fn run(&self) -> Result<Carried, Trouble> {
         let after = self.mailboxes.replayed(self.account)?;
         let changes = self.mailboxes.changes_since(self.account, after, CHANGES_MAX)?;
-        let Some(last) = changes.last().map(|change| change.seq) else {
+        if changes.is_empty() {
             return Ok(Carried { done: true, ..Carried::default() });
-        };
+        }
         let Some(mut store) = self.doors.enter(self.primary, self.account, Right::Change).await? else {
             return Ok(Carried { shut: true, ..Carried::default() });
         };
-        let inventory = Inventory::take(store.as_mut(), self.trace_key).await?;
-        let folders = self.mailboxes.folders(self.account)?;
-        let mut names = Names::of(&folders, &inventory.folders);
-        let mut carried = Carried::default();
-        for message in touched(&changes) {
-            self.one(store.as_mut(), &inventory, &mut names, &message, &mut carried).await?;
+        let mut carried = Carried { done: true, ..Carried::default() };
+        for part in parts(&changes) {
+            self.part(store.as_mut(), part, &mut carried).await?;
+            if !carried.waiting.is_empty() {
+                carried.done = false;
+                break;
+            }
         }
         store.leave().await;
-        carried.done = carried.waiting.is_empty();
-        if carried.done {
-            crash_point("mirror.replayed");
-            self.mailboxes.set_replayed(self.account, last).await?;
-        }
         Ok(carried)
+    }
+
+    /// Carries one part over and writes down that it was.
+    async fn part(
+        &self,
+        store: &mut dyn MailStore,
+        changes: &[Change],
+        carried: &mut Carried,
+    ) -> Result<(), Trouble> {
+        let inventory = Inventory::take(store, self.trace_key).await?;
+        let folders = self.mailboxes.folders(self.account)?;
+        let mut names = Names::of(&folders, &inventory.folders);
+        let messages = touched(changes);
+        let trace = |message: &Touched| message.trace.unwrap_or_else(|| own_trace(self.account, message));
+        let missing: Vec<TraceId> =
+            messages.iter().map(trace).filter(|trace| inventory.find(*trace, None).is_none()).collect();
+        let fates = if missing.is_empty() { HashMap::new() } else { (self.fates)(&missing) };
+        for message in &messages {
+            let trace = trace(message);
+            let known = Known { trace, inventory: &inventory, fate: fates.get(&trace).copied() };
+            self.one(store, &known, &mut names, message, carried).await?;
+        }
+        if carried.waiting.is_empty()
+            && let Some(last) = changes.last()
+        {
+            crash_point("mirror.replayed");
+            self.mailboxes.set_replayed(self.account, last.seq).await?;
+        }
+        Ok(())
     }
 
     async fn one(
         &self,
         store: &mut dyn MailStore,
-        inventory: &Inventory,
+        known: &Known<'_>,
         names: &mut Names,
         message: &Touched,
         carried: &mut Carried,
@@ -99,20 +134,24 @@ impl Replay<'_> {
         carried.messages += 1;
         let began = self.folder_name(message.began)?;
         let here = self.here(message)?;
-        let trace = message.trace.unwrap_or_else(|| own_trace(self.account, message));
+        let trace = known.trace;
         let wanted = began.as_ref().map(|name| names.there(name).0);
-        let standing = inventory.find(trace, wanted.as_deref());
+        let standing = known.inventory.find(trace, wanted.as_deref());
         let there = standing.map(|s| Place { folder: names.here(&s.folder), flags: s.flags.clone() });
         let place = here.as_ref().map(|(place, _)| place.clone());
         let sides = Sides {
             origin: message.origin,
             agreed: agreed(message, began.as_deref(), place.as_ref(), there.as_ref()),
             here: place.map_or(Here::Gone, Here::At),
-            there: there.map_or(There::Never, There::At),
+            there: match (there, known.fate) {
+                (Some(place), _) => There::At(place),
+                (None, Some(Fate::Delivered)) if !message.new => There::Gone,
+                (None, _) => There::Never,
+            },
         };
         let merged = merge(&sides, &names.trash);
         if merged.waits {
-            if !(self.never_comes)(trace) {
+            if known.fate != Some(Fate::Never) {
                 carried.waiting.push(trace);
             }
             return Ok(());
@@ -199,6 +238,19 @@ impl Replay<'_> {
         store.append(new).await?;
         Ok(())
     }
+}
+
+/// What is known of one message at the primary.
+struct Known<'a> {
+    trace: TraceId,
+    inventory: &'a Inventory,
+    fate: Option<Fate>,
+}
+
+/// Changes in parts that are carried over one after the other. A part ends with each removal: of a message that is gone
+/// on both sides nobody can tell later whether it was removed or has not come yet, so that must be written down at once.
+fn parts(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    changes.split_inclusive(|change| matches!(change.event, Event::Expunged { .. }))
 }
 
 /// What an append is made of.
