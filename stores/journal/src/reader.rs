@@ -9,7 +9,7 @@ use words_mail::{Time, TraceId};
 use words_world::World;
 
 /// How far a message's time and its segment's may differ when it is looked for.
-const CLOCK_SLACK: Duration = Duration::from_secs(3_600);
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// Reads the journal, in the process that writes it or in another. Cheap to clone; calls block on the disk.
 #[derive(Clone)]

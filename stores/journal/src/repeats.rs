@@ -16,8 +16,8 @@ const WINDOW: Duration = Duration::from_secs(24 * 3_600);
 const UNHEARD_MAX: usize = 50_000;
 /// The most messages in a checkpoint.
 const CHECKPOINT_MAX: usize = 8_000;
-/// Messages between two checkpoints.
-const CHECKPOINT_EVERY: u32 = 1_000;
+/// The fewest messages between two checkpoints in one segment.
+const CHECKPOINT_EVERY: usize = 1_000;
 /// The most messages whose reply is noted in one record, and how long the first of them may wait for the others.
 const HEARD_MAX: usize = 64;
 const HEARD_AFTER: Duration = Duration::from_millis(100);
@@ -71,7 +71,7 @@ pub(crate) struct Repeats {
     known: BTreeMap<TraceId, Known>,
     /// Those that nobody holds any more.
     unheard: HashMap<Fingerprint, TraceId>,
-    since_checkpoint: u32,
+    since_checkpoint: usize,
     checkpoint_segment: u64,
     /// Heard, but not yet in the log.
     heard: Vec<TraceId>,
@@ -154,7 +154,9 @@ impl Repeats {
     }
 
     pub(crate) fn checkpoint_is_due(&self, position: Position) -> bool {
-        self.since_checkpoint >= CHECKPOINT_EVERY || position.segment != self.checkpoint_segment
+        // The more there is to write down, the rarer: its cost stays small beside that of the messages.
+        let every = self.known.len().max(CHECKPOINT_EVERY);
+        self.since_checkpoint >= every || position.segment != self.checkpoint_segment
     }
 
     /// The record of all messages unheard now, when what stands before `durable` is durable.

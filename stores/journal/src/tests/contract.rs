@@ -62,3 +62,53 @@ fn a_journal_keeps_its_contract_on_a_real_disk() {
     house.world.disk = Arc::new(FileDisk);
     contract(&house, &LogOptions { dir: dir.path().join("journal"), ..House::options() });
 }
+
+/// `cargo test --release -p stores-journal -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    for heard in [true, false] {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let mut house = House::new(1);
+        house.world.disk = Arc::new(FileDisk);
+        let options = LogOptions { dir: dir.path().join("journal"), ..House::options() };
+        let (journal, writer, _) = Journal::open(&house.world, keys(), options.clone()).unwrap();
+        let (stop, shutdown) = watch::channel(false);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(writer.run(shutdown));
+        });
+        let text = "x".repeat(4_096);
+        let begun = std::time::Instant::now();
+        let clock = house.clock.clone();
+        let session = |n: u32| {
+            let (journal, text, clock) = (journal.clone(), &text, &clock);
+            async move {
+                for m in 0..1_000 {
+                    clock.advance(Duration::from_micros(20));
+                    let new = message(&journal, "bob@example.com", &format!("{n} {m} {text}"));
+                    let receipt = journal.accept(new).await.unwrap();
+                    if heard {
+                        receipt.heard();
+                    }
+                }
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(super::resending::all_at_once(
+            (0..100).map(|n| (u64::from(n), Box::pin(session(n)))).collect(),
+        ));
+        println!("heard {heard}: {:.0} messages/s", 100_000.0 / begun.elapsed().as_secs_f64());
+        stop.send_replace(true);
+        thread.join().unwrap();
+        let begun = std::time::Instant::now();
+        let (journal, _writer, recovery) = Journal::open(&house.world, keys(), options.clone()).unwrap();
+        println!("opened {} segments in {:?}", recovery.segments, begun.elapsed());
+        let begun = std::time::Instant::now();
+        println!("scanned {} messages in {:?}", journal.reader().scan(None).count(), begun.elapsed());
+        let last = journal.reader().scan(None).last().unwrap().unwrap().accepted.trace;
+        let begun = std::time::Instant::now();
+        assert!(journal.reader().find(last).unwrap().is_some());
+        println!("found one in {:?}", begun.elapsed());
+    }
+}

@@ -25,7 +25,7 @@ struct Senders {
 }
 
 /// Drives all of them together, as the sessions of an edge do.
-async fn all_at_once<F: Future + Unpin>(mut waiting: Vec<(u64, F)>) -> Vec<(u64, F::Output)> {
+pub(super) async fn all_at_once<F: Future + Unpin>(mut waiting: Vec<(u64, F)>) -> Vec<(u64, F::Output)> {
     let mut done = Vec::new();
     std::future::poll_fn(move |context| {
         waiting.retain_mut(|(number, one)| match Pin::new(one).poll(context) {
