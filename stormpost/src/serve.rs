@@ -5,9 +5,11 @@ use crate::compose::owed::{self, Reconciled};
 use crate::compose::primaries::Primaries;
 use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
+use crate::compose::upkeep::Upkeep;
 use crate::compose::{deliver, doors, notices, stores};
 use crate::configuration::Configuration;
 use crate::control::answer::{self, Answers};
+use crate::report::Reports;
 use anyhow::{Context, Result};
 use roads_accept::CallOut;
 use roads_deliver::{Deliver, QueueView};
@@ -123,6 +125,15 @@ impl Roads {
         let prover = self.mirror(configuration, stores, &primaries);
         let queue = self.deliver(configuration, stores, &primaries)?;
         self.notify(configuration, stores, queue.clone())?;
+        let upkeep = Upkeep {
+            world: self.world.clone(),
+            journal: stores.journal.clone(),
+            ledger: stores.ledger.clone(),
+            mailboxes: stores.mailboxes.clone(),
+            queue: queue.clone(),
+            retention: configuration.retention,
+        };
+        self.running.spawn(upkeep.run(self.stop.clone()));
         self.control(configuration, stores, queue, prover).await?;
         let imap =
             doors::imap(&self.world, configuration, stores, certificate.clone(), reception.clone()).await?;
@@ -234,6 +245,9 @@ impl Roads {
             prover,
         });
         self.running.spawn(answers.latest().follow(self.stop.clone()));
+        let node = &configuration.node;
+        let reports = Reports::new(&self.world, &stores.ledger, &node.name, node.data.clone());
+        self.running.spawn(reports.follow(self.stop.clone()));
         let path = configuration.control_socket();
         let listener = self.world.net.listen_local(&path).await;
         let listener = listener.with_context(|| format!("opening {}", path.display()))?;

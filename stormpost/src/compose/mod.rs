@@ -7,4 +7,5 @@ pub mod owed;
 pub mod primaries;
 pub mod sign_in;
 pub mod stores;
+pub mod upkeep;
 pub mod writers;

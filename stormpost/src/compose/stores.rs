@@ -65,14 +65,14 @@ pub fn open(world: &World, configuration: &Configuration) -> Result<(Stores, Wri
     let (journal, writer, recovery) =
         Journal::open(world, keys.clone(), options).context("opening the journal")?;
     report("journal", &recovery);
-    writers.start_log("journal", writer)?;
+    writers.start_log("journal", journal.log(), writer)?;
     let reader = journal.reader();
 
     let options = log_options(configuration, LogKind::Ledger);
     let (ledger, writer, recovery) =
         Ledger::open(world, keys.clone(), options).context("opening the ledger")?;
     report("ledger", &recovery);
-    writers.start_log("ledger", writer)?;
+    writers.start_log("ledger", ledger.log(), writer)?;
 
     let options = MailboxOptions {
         log: log_options(configuration, LogKind::Mailbox),
@@ -83,7 +83,7 @@ pub fn open(world: &World, configuration: &Configuration) -> Result<(Stores, Wri
     let Ready { mailboxes, writer, applier, recovery } =
         Mailboxes::open(world, keys, options, bodies).context("opening the mailboxes")?;
     report("mailbox log", &recovery);
-    writers.start_log("mailbox", writer)?;
+    writers.start_log("mailbox", mailboxes.log(), writer)?;
 
     let directory = directory(world, configuration)?;
     let stores = Stores { journal, reader, ledger, mailboxes, directory, trace_key };

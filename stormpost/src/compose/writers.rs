@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result};
 use std::thread::JoinHandle;
+use stores_log::{Log, Writer};
 use tokio::sync::watch;
 
 /// A running writer.
@@ -59,11 +60,13 @@ impl Writers {
         self.stop.subscribe()
     }
 
-    /// Starts the writer of a log, and the one of its long bodies.
+    /// Starts the writer of a log, the one of its long bodies, and the one that compresses what is closed.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start_log(&mut self, name: &'static str, mut writer: stores_log::Writer) -> Result<()> {
+    pub fn start_log(&mut self, name: &'static str, log: &Log, mut writer: Writer) -> Result<()> {
+        let (sealer, stop) = (log.sealer(), self.stop_signal());
+        self.threads.push(WriterThread::start("sealer", move || sealer.run(stop))?);
         let bodies = writer.split_bodies();
         let stop = self.stop_signal();
         self.threads.push(WriterThread::start(name, move || writer.run(stop))?);
