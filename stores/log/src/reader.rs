@@ -158,6 +158,63 @@ impl Reader {
         }
     }
 
+    /// A reader that follows a log which another process writes. `durable` is what that process says is durable:
+    /// [`Reader::scan_durable`] gives nothing beyond it.
+    pub fn following(
+        world: &World,
+        keys: KeyRing,
+        dir: &Path,
+        kind: LogKind,
+        durable: watch::Receiver<Position>,
+    ) -> Reader {
+        let inner = Inner {
+            world: world.clone(),
+            keys,
+            dir: dir.to_owned(),
+            kind: kind.number(),
+            durable: Some(durable),
+            tables: Mutex::default(),
+        };
+        Reader { inner: Arc::new(inner) }
+    }
+
+    /// How far a log is durable when its writer does not tell. With `alone` the caller holds what keeps writers away:
+    /// the last segment is synced, and every whole record in it counts, as when the log is opened. Otherwise only what
+    /// the last segment's header says: a batch that is being written may still be refused, and must not be acted upon.
+    ///
+    /// # Errors
+    /// When the disk says no, or a key is missing.
+    pub fn durable_tail(&self, alone: bool) -> Result<Position, ReadError> {
+        for number in self.segments()?.into_iter().rev() {
+            let segment = match self.segment(number) {
+                Ok(segment) => segment,
+                // Nothing in it was acknowledged, or nobody can tell; the one before says where it ends at least.
+                Err(OpenError::Missing | OpenError::Damaged { .. }) => continue,
+                Err(OpenError::Unreadable(error)) => return Err(error.into()),
+                Err(OpenError::Disk(error)) => return Err(ReadError::Disk(error)),
+            };
+            let header = &segment.header;
+            let mut end = Position { segment: header.previous, offset: header.previous_end };
+            // A segment that was written anew was closed before.
+            if !alone && !header.rewritten {
+                return Ok(end);
+            }
+            segment.file.sync()?;
+            self.inner.world.disk.sync_dir(&self.inner.dir)?;
+            let mut walk = Walk::new(header, 0);
+            loop {
+                match walk.next(&*segment.file)? {
+                    Step::Frame(head) => {
+                        end = Position { segment: number, offset: head.origin + u64::from(head.span) };
+                    }
+                    Step::Damage { .. } => {}
+                    Step::End { .. } => return Ok(end),
+                }
+            }
+        }
+        Ok(Position::default())
+    }
+
     /// The record at a position that was given out before.
     ///
     /// # Errors

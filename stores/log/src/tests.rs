@@ -10,6 +10,7 @@ mod basics;
 mod contract;
 mod crashes;
 mod faults;
+mod following;
 mod points;
 mod real;
 mod rewriting;
