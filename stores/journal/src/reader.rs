@@ -5,6 +5,7 @@ use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::time::Duration;
 use stores_log::{BodyReader, Damage, KeyRing, LogKind, Position, ReadError, Reader, Record, Scan};
+use tokio::sync::watch;
 use words_mail::{Time, TraceId};
 use words_world::World;
 
@@ -42,6 +43,17 @@ impl JournalReader {
     /// As [`Reader::open`].
     pub fn open(world: &World, keys: KeyRing, dir: &Path) -> Result<JournalReader, ReadError> {
         Ok(JournalReader::new(Reader::open(world, keys, dir, LogKind::Journal)?, false))
+    }
+
+    /// A reader of a journal that another process writes. `durable` is what that process says is durable; a scan gives
+    /// nothing beyond it.
+    pub fn following(
+        world: &World,
+        keys: KeyRing,
+        dir: &Path,
+        durable: watch::Receiver<Position>,
+    ) -> JournalReader {
+        JournalReader::new(Reader::following(world, keys, dir, LogKind::Journal, durable), true)
     }
 
     /// The messages from a position on, or from the first, in order; records of other kinds and erased messages
