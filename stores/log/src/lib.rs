@@ -40,7 +40,7 @@ pub use recovery::Recovery;
 pub use rewrite::{Erased, Erasure, Sealed, Sealer};
 pub use scan::Scan;
 pub use segment::Damage;
-pub use shared::{LogError, LogHealth};
+pub use shared::{LogCounts, LogError, LogHealth};
 pub use verify::{Problem, Verified};
 pub use writer::{BodyLoop, Writer};
 
@@ -241,6 +241,11 @@ impl Log {
     /// How the log is, and every change of it.
     pub fn watch_health(&self) -> watch::Receiver<LogHealth> {
         self.shared.health.subscribe()
+    }
+
+    /// What was written since the log was opened.
+    pub fn counts(&self) -> LogCounts {
+        *shared::lock(&self.shared.counts)
     }
 
     /// The longest body that goes into a record; a longer one needs [`Log::begin_body`].

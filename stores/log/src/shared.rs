@@ -71,6 +71,17 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
     )
 }
 
+/// What a log has written since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounts {
+    /// Records that were made durable.
+    pub records: u64,
+    /// Their bytes in the segments; bodies in files of their own are not in it.
+    pub bytes: u64,
+    /// Syncs that did it; the fewer for many records, the better they were gathered.
+    pub syncs: u64,
+}
+
 pub(crate) struct Shared {
     pub(crate) world: World,
     pub(crate) keys: KeyRing,
@@ -88,6 +99,7 @@ pub(crate) struct Shared {
     pub(crate) closed: Notify,
     /// The bodies begun in this life of the log, until those of former lives were looked through.
     pub(crate) begun: Mutex<Option<BTreeSet<String>>>,
+    pub(crate) counts: Mutex<LogCounts>,
     space: Mutex<Space>,
 }
 
@@ -131,6 +143,7 @@ impl Shared {
             rewriting: Mutex::new(Rewriting { looked_at: 0, swept: false }),
             closed: Notify::new(),
             begun: Mutex::new(Some(BTreeSet::new())),
+            counts: Mutex::new(LogCounts::default()),
             space: Mutex::new(Space::default()),
         }
     }
@@ -180,6 +193,14 @@ impl Shared {
             }
             _ => false,
         });
+    }
+
+    /// Counts a batch that is durable.
+    pub(crate) fn count(&self, records: usize, bytes: usize) {
+        let mut counts = lock(&self.counts);
+        counts.records += records as u64;
+        counts.bytes += bytes as u64;
+        counts.syncs += 1;
     }
 
     /// Believes nothing more of this disk until the program is started again.

@@ -224,6 +224,7 @@ impl Writer {
         self.end = Position { segment: active.number, offset: active.len };
         let full = active.len >= self.shared.options.seal_bytes;
         self.shared.durable.send_replace(self.end);
+        self.shared.count(written.len(), self.batch.len());
         answer_all(written, Ok(()));
         if full {
             self.close_segment();
