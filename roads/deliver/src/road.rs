@@ -11,7 +11,7 @@ use crate::route::{Errands, Map};
 use crate::send::{Handed, carry_out};
 use crate::settings::{Parts, Settings};
 use crate::settle::{Settled, ToSettle, settle};
-use crate::view::{Counts, QueueView};
+use crate::view::{Counts, QueueView, Standing, Toward, standing};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -83,15 +83,30 @@ impl Road {
         {
             let queue = self.queue();
             let mut last = None;
-            for (key, item, mail) in queue.items().filter(|(key, ..)| key.way == Way::Onward) {
+            // There may be a million items, and the road waits for this lock: nothing is copied for each of them.
+            let mut by_place: BTreeMap<(Toward<'_>, Standing), u64> = BTreeMap::new();
+            let mut for_primary: BTreeMap<&PrimaryId, (u64, Time)> = BTreeMap::new();
+            for (key, item, mail) in queue.items() {
+                *by_place.entry((Toward::of(&item.destination), standing(&queue, item))).or_default() += 1;
+                if key.way != Way::Onward {
+                    continue;
+                }
                 counts.recipients += 1;
                 counts.messages += u64::from(last.replace(key.position) != Some(key.position));
                 counts.oldest = Some(counts.oldest.map_or(mail.at, |oldest: Time| oldest.min(mail.at)));
                 counts.unknown += u64::from(matches!(item.state, State::Doubtful { .. }));
                 if let LaneName::Primary(primary) = &item.lane {
-                    *counts.by_primary.entry(primary.clone()).or_default() += 1;
+                    let (count, oldest) = for_primary.entry(primary).or_insert((0, mail.at));
+                    *count += 1;
+                    *oldest = mail.at.min(*oldest);
                 }
             }
+            for (primary, (count, oldest)) in for_primary {
+                counts.by_primary.insert(primary.clone(), count);
+                counts.oldest_for.insert(primary.clone(), oldest);
+            }
+            let named = by_place.into_iter().map(|((to, standing), count)| ((to.to_string(), standing), count));
+            counts.by_place = named.collect();
             counts.bytes = queue.bytes();
             counts.in_flight = u64::from(queue.in_flight());
         }

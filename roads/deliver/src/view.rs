@@ -107,6 +107,10 @@ pub struct Counts {
     pub oldest: Option<Time>,
     /// By primary: recipients that wait for it.
     pub by_primary: BTreeMap<PrimaryId, u64>,
+    /// By primary: when the oldest message that waits for it was accepted.
+    pub oldest_for: BTreeMap<PrimaryId, Time>,
+    /// Recipients of everything not settled, by where to (all domains of the internet together) and standing.
+    pub by_place: BTreeMap<(String, Standing), u64>,
     /// Recipients being handed over now.
     pub in_flight: u64,
     /// Recipients whose outcome is unknown.
@@ -278,30 +282,61 @@ impl QueueView {
     }
 }
 
+/// Where an item goes, for counting; the domains of the internet are without number and count together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Toward<'a> {
+    Primary(&'a PrimaryId),
+    Internet,
+    Mailbox,
+}
+
+impl<'a> Toward<'a> {
+    pub(crate) fn of(destination: &'a Destination) -> Toward<'a> {
+        match destination {
+            Destination::Primary(primary) => Toward::Primary(primary),
+            Destination::Internet(_) => Toward::Internet,
+            Destination::Mailbox => Toward::Mailbox,
+        }
+    }
+}
+
+impl std::fmt::Display for Toward<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Toward::Primary(primary) => primary.fmt(f),
+            Toward::Internet => f.write_str("internet"),
+            Toward::Mailbox => f.write_str("mailbox"),
+        }
+    }
+}
+
+pub(crate) fn standing(queue: &Queue, item: &crate::queue::Item) -> Standing {
+    match &item.state {
+        State::Ready { .. } if queue.lane(&item.lane).is_some_and(|lane| lane.halted) => Standing::Paused,
+        State::Ready { .. } | State::Later(_) | State::Held => Standing::Waiting,
+        State::Paused | State::Stopped => Standing::Paused,
+        State::InFlight | State::Settling => Standing::Trying,
+        State::Doubtful { .. } => Standing::Unknown,
+    }
+}
+
 fn recipient(queue: &Queue, key: &Key, item: &crate::queue::Item, now: (Instant, Time)) -> QueuedRecipient {
     let lane = queue.lane(&item.lane);
     let at = |at: Instant| now.1.after(at.saturating_duration_since(now.0));
-    let (standing, next) = match &item.state {
-        State::Ready { .. } if lane.is_some_and(|lane| lane.halted) => (Standing::Paused, None),
-        State::Ready { .. } => {
-            let rests = lane.and_then(|lane| lane.rests_until()).filter(|until| *until > now.0);
-            (Standing::Waiting, rests.map(at))
-        }
-        State::Later(due) => (Standing::Waiting, Some(at(*due))),
-        State::Held => {
-            let person = lane.and_then(|lane| lane.persons.get(&item.recipient.key()));
-            (Standing::Waiting, person.map(|person| at(person.until)))
-        }
-        State::Paused | State::Stopped => (Standing::Paused, None),
-        State::InFlight | State::Settling => (Standing::Trying, None),
-        State::Doubtful { next, .. } => (Standing::Unknown, Some(at(*next))),
+    let next = match &item.state {
+        State::Ready { .. } if lane.is_some_and(|lane| lane.halted) => None,
+        State::Ready { .. } => lane.and_then(|lane| lane.rests_until()).filter(|until| *until > now.0).map(at),
+        State::Later(due) => Some(at(*due)),
+        State::Held => lane.and_then(|lane| lane.persons.get(&item.recipient.key())).map(|p| at(p.until)),
+        State::Doubtful { next, .. } => Some(at(*next)),
+        State::Paused | State::Stopped | State::InFlight | State::Settling => None,
     };
     debug_assert!(key.way == Way::Here || item.destination != Destination::Mailbox);
     QueuedRecipient {
         address: item.recipient.clone(),
         account: item.account.clone(),
         destination: item.destination.clone(),
-        standing,
+        standing: standing(queue, item),
         attempts: item.number,
         possibly_doubled: item.unknowns > 0 && !matches!(item.state, State::Doubtful { .. })
             || item.unknowns > 1,
