@@ -24,7 +24,7 @@ mod sign;
 mod turn;
 mod view;
 
-pub use door::{Answer, Ask, Door, Letter, LocalDoor, Question};
+pub use door::{Answer, Ask, Door, Letter, LocalDoor, NotTaken, Question};
 pub use lane::{LaneName, Pace};
 pub use road::Deliver;
 pub use settings::{Parts, PrimaryRoute, Settings};

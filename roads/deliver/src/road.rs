@@ -1,13 +1,15 @@
 //! The road's own loop: follow the journal, hand over, settle.
 
+mod doubt;
+mod follow;
+
 use crate::acts::Stops;
-use crate::door::{Answer, Question};
+use crate::door::Answer;
 use crate::history::{Errand, History, is_listed};
 use crate::lane::LaneName;
 use crate::live::{Live, Went};
 use crate::pool::Pool;
-use crate::queue::{Job, Key, NewItem, Next, Queue, Rules, State, Turn, Way};
-use crate::route::{Errands, Map};
+use crate::queue::{Job, Key, Next, Queue, Rules, State, Turn, Way};
 use crate::send::{Handed, carry_out};
 use crate::settings::{Parts, Settings};
 use crate::settle::{Settled, ToSettle, settle};
@@ -21,7 +23,7 @@ use stores_log::Position;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use words_mail::{Evidence, Finding, OrderKind, Outcome, Plane, PrimaryId, Reply, Sender, Time};
+use words_mail::{Outcome, PrimaryId, Reply, Sender, Time};
 
 /// Journal entries taken in before something else gets a turn.
 const FOLLOW_BATCH: usize = 256;
@@ -105,7 +107,8 @@ impl Road {
                 counts.by_primary.insert(primary.clone(), count);
                 counts.oldest_for.insert(primary.clone(), oldest);
             }
-            let named = by_place.into_iter().map(|((to, standing), count)| ((to.to_string(), standing), count));
+            let named =
+                by_place.into_iter().map(|((to, standing), count)| ((to.to_string(), standing), count));
             counts.by_place = named.collect();
             counts.bytes = queue.bytes();
             counts.in_flight = u64::from(queue.in_flight());
@@ -380,171 +383,6 @@ impl Journey {
         self.about.insert(handle.id(), about);
     }
 
-    /// Takes in what was accepted. `true` when there is more at once.
-    fn follow(&mut self) -> bool {
-        for _ in 0..FOLLOW_BATCH {
-            if self.road.queue().len() >= self.road.settings.queue_most {
-                return false;
-            }
-            match self.scan.next() {
-                Some(Ok(entry)) => self.take_in(&entry),
-                Some(Err(error)) => {
-                    tracing::error!(%error, "the journal cannot be read; trying again");
-                    return false;
-                }
-                None => {
-                    if !self.caught_up {
-                        self.caught_up = true;
-                        lock(&self.road.totals).caught_up = true;
-                        // Everything accepted from now on is new: nothing of it can be done already.
-                        self.history = History::default();
-                        tracing::info!(waiting = self.road.queue().len(), "the queue is rebuilt");
-                    }
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn take_in(&mut self, entry: &JournalEntry) {
-        let trace = entry.accepted.trace;
-        if !self.caught_up {
-            self.place_listed(entry);
-        }
-        let errands = self.errands(entry);
-        for errand in errands {
-            self.add(entry, errand);
-        }
-        let mut queue = self.road.queue();
-        for key in queue.of_mail(entry.position) {
-            let stopped = queue.item(&key).is_some_and(|item| {
-                self.stops.is_stopped(trace, entry.accepted.at, &item.recipient, &item.destination)
-            });
-            if stopped {
-                queue.stop(key, true, Instant::now());
-            }
-        }
-    }
-
-    pub(crate) fn errands(&self, entry: &JournalEntry) -> Vec<Errands> {
-        let directory = self.road.parts.directory.borrow().clone();
-        let map = Map {
-            settings: &self.road.settings,
-            directory: &directory,
-            orders: &self.orders,
-            history: &self.history,
-            now: self.road.parts.world.clock.now(),
-            fresh: self.caught_up,
-        };
-        map.errands(entry)
-    }
-
-    pub(crate) fn add(&mut self, entry: &JournalEntry, errand: Errands) {
-        let accepted = &entry.accepted;
-        let mail = (accepted.trace, accepted.at, accepted.size, accepted.envelope.sender.clone());
-        match errand {
-            Errands::Wait(item) => self.road.queue().add(mail, vec![item], Instant::now()),
-            Errands::Settle(item, outcome) => {
-                let key = item.key;
-                let item = NewItem { unknowns: 0, ..item };
-                self.road.queue().add(mail, vec![item], Instant::now());
-                self.settle_item(key, outcome, false, Some(Arc::new(entry.clone())));
-            }
-        }
-    }
-
-    /// Fills in what the ledger does not say of listed errands.
-    fn place_listed(&mut self, entry: &JournalEntry) {
-        let accepted = &entry.accepted;
-        let mut listed = self.road.listed();
-        let of_this = crate::view::listed_of(&listed, accepted.trace);
-        for errand in of_this {
-            let Some(listed) = listed.get_mut(&errand) else { continue };
-            let wanted = &listed.settlement.recipient;
-            let index = accepted.envelope.recipients.iter().position(|r| r.address == *wanted);
-            let way = if listed.settlement.destination == words_mail::Destination::Mailbox {
-                Way::Here
-            } else {
-                Way::Onward
-            };
-            let index = index.and_then(|index| u32::try_from(index).ok());
-            listed.place = index.map(|index| (entry.position, index, way));
-            listed.from = Some(accepted.envelope.sender.clone());
-            listed.accepted = Some(accepted.at);
-            listed.size = accepted.size;
-        }
-    }
-
-    fn follow_ledger(&mut self) {
-        let now = Instant::now();
-        for _ in 0..FOLLOW_BATCH * 16 {
-            let entered = match self.ledger.next() {
-                None => return,
-                Some(Err(error)) => {
-                    tracing::error!(%error, "the ledger cannot be read; trying again");
-                    return;
-                }
-                Some(Ok(entered)) => entered,
-            };
-            match entered.entry {
-                Entry::Observation(seen)
-                    if seen.plane == Plane::Inbound
-                        && seen.finding == Finding::Up
-                        && seen.evidence != Evidence::Live
-                        && seen.account.is_none() =>
-                {
-                    self.road.queue().seen_well(&LaneName::Primary(seen.primary));
-                }
-                Entry::Settlement(settlement) => self.settled_by_others(&settlement, now),
-                Entry::QueueAct(act) => self.obey(&act),
-                _ => {}
-            }
-        }
-        // There is more: come back soon.
-        self.next_ledger = now;
-    }
-
-    /// The mirror may have found a message whose fate we do not know.
-    fn settled_by_others(&mut self, settlement: &Settlement, now: Instant) {
-        if !settlement.outcome.is_final() {
-            return;
-        }
-        let mut queue = self.road.queue();
-        let Some(position) = queue.find(settlement.trace) else { return };
-        for key in queue.of_mail(position) {
-            let same = queue.item(&key).is_some_and(|item| {
-                item.recipient == settlement.recipient && item.destination == settlement.destination
-            });
-            if same && queue.take(key) {
-                queue.settled(key, now);
-            }
-        }
-    }
-
-    fn orders_are(&mut self) {
-        self.orders = self.orders_changed.borrow_and_update().clone();
-        let mut queue = self.road.queue();
-        queue.orders_changed(self.orders.as_ref(), Instant::now());
-        // What was to leave through a primary that is down leaves from here.
-        let relays: Vec<(Key, words_mail::Destination)> = queue
-            .items()
-            .filter(|(_, item, _)| match &item.lane {
-                LaneName::Relay(primary) => self.orders.on(OrderKind::OutboundDirect, primary, None),
-                _ => false,
-            })
-            .map(|(key, item, _)| (*key, item.destination.clone()))
-            .collect();
-        for (key, destination) in relays {
-            let words_mail::Destination::Internet(domain) = &destination else { continue };
-            let lane = match &self.road.settings.internet.smart_host {
-                Some(_) => LaneName::SmartHost,
-                None => LaneName::Domain(domain.clone()),
-            };
-            queue.redirect(key, destination, lane, Instant::now());
-        }
-    }
-
     fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
         match ended {
             Ok((id, ended)) => {
@@ -564,7 +402,7 @@ impl Journey {
                 Some(About::Settling(keys)) => {
                     tracing::error!(%error, "settling failed in our own code");
                     self.settling -= 1;
-                    keys.into_iter().for_each(|key| self.road.queue().put_back(key));
+                    keys.into_iter().for_each(|key| self.road.queue().put_aside(key));
                 }
                 Some(About::Other) | None => tracing::error!(%error, "a task failed in our own code"),
             },
@@ -738,7 +576,7 @@ impl Journey {
         let now = Instant::now();
         for one in settled {
             let Some(settlement) = one.settlement else {
-                self.road.queue().put_back(one.key);
+                self.road.queue().put_aside(one.key);
                 continue;
             };
             {
@@ -775,89 +613,6 @@ impl Journey {
             } else {
                 listed.remove(&errand);
             }
-        }
-    }
-
-    /// Asks about messages whose fate is unknown, or decides where nobody can be asked.
-    fn doubts(&mut self, now: Instant) {
-        let due = self.road.queue().questions(now, BATCH);
-        let mut by_primary: BTreeMap<PrimaryId, Vec<(Key, Question)>> = BTreeMap::new();
-        for key in due {
-            let (lane, since, question) = {
-                let queue = self.road.queue();
-                let Some((item, mail)) = queue.item(&key).zip(queue.mail(&key.position)) else { continue };
-                let State::Doubtful { since, .. } = item.state else { continue };
-                let question = Question {
-                    trace: mail.trace,
-                    recipient: item.recipient.clone(),
-                    account: item.account.clone(),
-                };
-                (item.lane.clone(), since, question)
-            };
-            match (&lane, &self.road.parts.ask) {
-                (LaneName::Primary(primary), Some(_)) => {
-                    by_primary.entry(primary.clone()).or_default().push((key, question));
-                }
-                _ if now.saturating_duration_since(since) >= self.road.settings.unknown_wait => {
-                    self.once_more(key, "and nobody can look");
-                }
-                _ => {}
-            }
-        }
-        for (primary, asked) in by_primary {
-            let Some(ask) = self.road.parts.ask.clone() else { continue };
-            self.spawn(About::Other, async move {
-                let (keys, questions): (Vec<Key>, Vec<Question>) = asked.into_iter().unzip();
-                let answers = ask.ask(&primary, &questions).await;
-                Ended::Asked(keys.into_iter().zip(answers).collect())
-            });
-        }
-    }
-
-    fn answered(&mut self, answers: Vec<(Key, Answer)>) {
-        let now = Instant::now();
-        for (key, answer) in answers {
-            let (since, patience) = {
-                let queue = self.road.queue();
-                let Some(item) = queue.item(&key) else { continue };
-                let State::Doubtful { since, .. } = item.state else { continue };
-                let LaneName::Primary(primary) = &item.lane else { continue };
-                let patience =
-                    self.road.settings.primaries.get(primary).map_or(Duration::ZERO, |p| p.queue_time);
-                (since, patience)
-            };
-            match answer {
-                Answer::Found { folder } => {
-                    self.settle_item(key, Outcome::Seen { folder }, false, None);
-                }
-                Answer::NotFound if now.saturating_duration_since(since) >= patience => {
-                    self.once_more(key, "and it was not found");
-                }
-                Answer::NotFound => {}
-                Answer::CannotTell(why) => {
-                    tracing::debug!(%why, "nobody can tell yet what became of a message");
-                }
-            }
-        }
-    }
-
-    /// Sends a message of unknown fate once more, listed as possibly doubled; never a third time.
-    fn once_more(&mut self, key: Key, why: &str) {
-        let Some((unknowns, trace, to)) = ({
-            let queue = self.road.queue();
-            let found = queue.item(&key).zip(queue.mail(&key.position));
-            found.map(|(item, mail)| (item.unknowns, mail.trace, item.recipient.clone()))
-        }) else {
-            return;
-        };
-        if unknowns < 2 {
-            tracing::warn!(%trace, %to, "sent once more, possibly doubled: its outcome is unknown {why}");
-            self.road.queue().send_again(key);
-        } else {
-            let reason = format!(
-                "its outcome is unknown after {unknowns} attempts {why}; it is not sent a third time"
-            );
-            self.settle_item(key, Outcome::Parked { reason }, false, None);
         }
     }
 

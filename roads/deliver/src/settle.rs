@@ -1,6 +1,6 @@
 //! The end of an errand: what the sender is told, what the mailbox shows, and the settlement in the ledger.
 
-use crate::door::Letter;
+use crate::door::{Letter, NotTaken};
 use crate::dsn::{self, Kind, Report};
 use crate::queue::Key;
 use crate::road::Road;
@@ -10,14 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use stores_journal::JournalEntry;
 use stores_ledger::{Entry, Settlement};
-use stores_mailbox::{Arrival, By, INBOX, SpecialUse, UidRanges};
-use tokio::time::{Instant, sleep};
+use stores_mailbox::{Arrival, By, INBOX, MailboxError, SpecialUse, UidRanges};
+use tokio::time::sleep;
 use words_mail::{AccountId, Address, Destination, Outcome, Recipient, Reply, Sender, Time, TraceId};
 use words_world::crash_point;
 
-/// Tries to tell a sender before the item goes back into the queue, which tries again later.
-const TELL_TRIES: u32 = 8;
-/// The longest pause between two tries to write a settlement.
+/// The longest pause between two tries to write a settlement, or what goes with one.
 const PAUSE_MOST: Duration = Duration::from_secs(10);
 
 /// One item that is to be settled.
@@ -41,7 +39,7 @@ pub(crate) struct ToSettle {
 /// How settling ended.
 pub(crate) struct Settled {
     pub(crate) key: Key,
-    /// The settlement as it is on record; `None` when the item goes back into the queue.
+    /// The settlement as it is on record; `None` when it could not be settled so, and a person must look at it.
     pub(crate) settlement: Option<Settlement>,
     pub(crate) entry: Option<Arc<JournalEntry>>,
 }
@@ -51,9 +49,20 @@ pub(crate) async fn settle(road: Arc<Road>, mut what: ToSettle) -> Settled {
     if what.entry.is_none() {
         what.entry = road.parts.journal.read(what.key.position).ok().map(Arc::new);
     }
-    if let Err(why) = conclude(&road, &mut what).await {
-        tracing::warn!(trace = %what.trace, to = %what.recipient, %why, "not settled yet; it is tried again");
-        return Settled { key: what.key, settlement: None, entry: what.entry };
+    let mut pause = Duration::from_millis(250);
+    loop {
+        match conclude(&road, &mut what).await {
+            Ok(()) => break,
+            Err(NotTaken::Never(why)) => {
+                tracing::error!(trace = %what.trace, to = %what.recipient, %why, "it cannot be settled so; it waits for a person");
+                return Settled { key: what.key, settlement: None, entry: what.entry };
+            }
+            Err(NotTaken::Later(why)) => {
+                tracing::warn!(trace = %what.trace, to = %what.recipient, %why, "not settled yet; trying again");
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MOST);
+            }
+        }
     }
     let settlement = Settlement {
         trace: what.trace,
@@ -85,10 +94,11 @@ async fn record(road: &Road, settlement: &Settlement) {
 }
 
 /// Everything that goes with an outcome, before it is on record: done again after a crash, so each step may be repeated.
-async fn conclude(road: &Road, what: &mut ToSettle) -> Result<(), String> {
+async fn conclude(road: &Road, what: &mut ToSettle) -> Result<(), NotTaken> {
     let Some(entry) = what.entry.clone() else {
         // Without its content nobody can be told; what happened is still put on record.
-        return what.redirect.as_ref().map_or(Ok(()), |_| Err("its content cannot be read".to_owned()));
+        let unreadable = || Err(NotTaken::Never("its content cannot be read".to_owned()));
+        return what.redirect.as_ref().map_or(Ok(()), |_| unreadable());
     };
     if let Some(to) = &what.redirect {
         hand_in_again(road, &entry, to).await?;
@@ -123,9 +133,10 @@ async fn conclude(road: &Road, what: &mut ToSettle) -> Result<(), String> {
 }
 
 /// Hands a message in again, for another recipient. The edge knows it again if we do not hear its answer.
-async fn hand_in_again(road: &Road, entry: &JournalEntry, to: &Address) -> Result<(), String> {
+async fn hand_in_again(road: &Road, entry: &JournalEntry, to: &Address) -> Result<(), NotTaken> {
     let envelope = &entry.accepted.envelope;
-    let message = road.parts.journal.message(entry).map_err(|error| error.to_string())?;
+    let message = road.parts.journal.message(entry);
+    let message = message.map_err(|error| NotTaken::Never(error.to_string()))?;
     let letter = Letter {
         sender: envelope.sender.clone(),
         recipients: vec![Recipient::new(to.clone())],
@@ -156,7 +167,7 @@ pub(crate) async fn tell(
     reply: &Reply,
     believed: bool,
     until: Option<Time>,
-) -> Result<bool, String> {
+) -> Result<bool, NotTaken> {
     let envelope = &entry.accepted.envelope;
     let recipient = recipient_of(entry, what);
     let Some(to) = dsn::addressee(&envelope.sender, believed) else { return Ok(false) };
@@ -167,7 +178,7 @@ pub(crate) async fn tell(
     let report = Report {
         kind,
         node: &road.settings.node,
-        now: road.parts.world.clock.now(),
+        now: about_now(road.parts.world.clock.now()).max(entry.accepted.at),
         trace: what.trace,
         accepted: entry.accepted.at,
         to,
@@ -179,30 +190,31 @@ pub(crate) async fn tell(
         message: &message,
         whole,
     };
-    let (content, utf8) = (report.compose(), report.is_international());
-    let mut pause = Duration::from_millis(250);
-    for _ in 0..TELL_TRIES {
-        crash_point("deliver.report.before");
-        let letter = Letter {
-            sender: Sender::NOBODY,
-            recipients: vec![Recipient::new(to.clone())],
-            content: Box::new(Cursor::new(content.clone())),
-            utf8,
-        };
-        match road.parts.door.hand_in(letter).await {
-            Ok(()) => {
-                crash_point("deliver.report.after");
-                tracing::info!(trace = %what.trace, to = %to, about = %what.recipient, kind = ?kind, "report sent");
-                return Ok(true);
-            }
-            Err(why) => {
-                tracing::warn!(trace = %what.trace, to = %to, %why, "a report was not taken at our own door");
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MOST);
-            }
+    let letter = Letter {
+        sender: Sender::NOBODY,
+        recipients: vec![Recipient::new(to.clone())],
+        content: Box::new(Cursor::new(report.compose())),
+        utf8: report.is_international(),
+    };
+    crash_point("deliver.report.before");
+    match road.parts.door.hand_in(letter).await {
+        Ok(()) => {
+            crash_point("deliver.report.after");
+            tracing::info!(trace = %what.trace, to = %to, about = %what.recipient, kind = ?kind, "report sent");
+            Ok(true)
         }
+        Err(NotTaken::Never(why)) => {
+            tracing::warn!(trace = %what.trace, to = %to, %why, "a report was refused at our own door");
+            Ok(false)
+        }
+        Err(later) => Err(later),
     }
-    Err("the report to its sender was not taken at our own door".to_owned())
+}
+
+/// The moment to within ten minutes: a report made again after a crash shall be the same message, so that the edge knows
+/// the repeat.
+fn about_now(now: Time) -> Time {
+    Time::from_seconds(now.seconds() / 600 * 600)
 }
 
 fn quote(road: &Road, entry: &JournalEntry) -> (Vec<u8>, bool) {
@@ -215,25 +227,35 @@ fn quote(road: &Road, entry: &JournalEntry) -> (Vec<u8>, bool) {
 }
 
 /// What the primary refused leaves INBOX: its judgement holds here too. A copy that a person filed elsewhere stays.
-async fn withdraw(road: &Road, account: &AccountId, entry: &JournalEntry) -> Result<(), String> {
+async fn withdraw(road: &Road, account: &AccountId, entry: &JournalEntry) -> Result<(), NotTaken> {
+    match try_withdraw(road, account, entry).await {
+        Err(error) if error.is_temporary() => Err(NotTaken::Later(error.to_string())),
+        Err(error) => {
+            tracing::warn!(trace = %entry.accepted.trace, %account, %error, "a refused message was not moved");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn try_withdraw(road: &Road, account: &AccountId, entry: &JournalEntry) -> Result<(), MailboxError> {
     let mailboxes = &road.parts.mailboxes;
     let accepted = &entry.accepted;
-    let words = |error: stores_mailbox::MailboxError| error.to_string();
     let mut arrival = Arrival::new(accepted.trace, entry.position, accepted.at, accepted.size);
     arrival.folder = "Junk".to_owned();
     arrival.by = By::Primary;
     // One that has not arrived yet arrives there; one that has, stays where it is for the moment.
-    mailboxes.arrive(account, &arrival).await.map_err(words)?;
-    let folders = mailboxes.folders(account).map_err(words)?;
+    mailboxes.arrive(account, &arrival).await?;
+    let folders = mailboxes.folders(account)?;
     let inbox = folders.iter().find(|folder| folder.name == INBOX).map(|folder| folder.id);
     let Some(junk) = folders.iter().find(|folder| folder.special == Some(SpecialUse::Junk)) else {
         return Ok(());
     };
-    for (folder, uid) in mailboxes.copies(account, accepted.trace).map_err(words)? {
+    for (folder, uid) in mailboxes.copies(account, accepted.trace)? {
         if Some(folder) == inbox {
             crash_point("deliver.withdraw.before");
             let uids: UidRanges = std::iter::once(uid).collect();
-            mailboxes.move_to(account, folder, &uids, &junk.name, By::Primary).await.map_err(words)?;
+            mailboxes.move_to(account, folder, &uids, &junk.name, By::Primary).await?;
         }
     }
     Ok(())
@@ -247,8 +269,8 @@ pub(crate) async fn tell_delay(road: Arc<Road>, what: ToSettle, until: Time) {
         Outcome::Deferred { reply } => reply.clone(),
         _ => Reply::new(451, (4, 4, 1), "no answer yet"),
     };
-    let began = Instant::now();
-    if let Err(why) = tell(&road, &what, &entry, Kind::Delayed, &reply, believed, Some(until)).await {
-        tracing::warn!(trace = %what.trace, %why, after = ?began.elapsed(), "the sender was not told of the delay");
+    let told = tell(&road, &what, &entry, Kind::Delayed, &reply, believed, Some(until)).await;
+    if let Err(why) = told {
+        tracing::warn!(trace = %what.trace, %why, "the sender was not told of the delay");
     }
 }

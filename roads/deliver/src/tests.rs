@@ -51,15 +51,26 @@ impl Clock for Wall {
 
 /// Letters handed in at our own door.
 #[derive(Default)]
-struct Letters(Mutex<Vec<(Sender, Vec<Address>, String)>>);
+struct Letters {
+    taken: Mutex<Vec<(Sender, Vec<Address>, String)>>,
+    /// Said once, instead of taking a letter.
+    says: Mutex<Option<NotTaken>>,
+}
 
 impl Door for Letters {
-    fn hand_in(&self, mut letter: Letter) -> Boxed<'_, Result<(), String>> {
+    fn hand_in(&self, mut letter: Letter) -> Boxed<'_, Result<(), NotTaken>> {
         let mut content = String::new();
         let read = letter.content.read_to_string(&mut content);
         let to = letter.recipients.iter().map(|r| r.address.clone()).collect();
-        self.0.lock().unwrap().push((letter.sender, to, content));
-        Box::pin(async move { read.map(|_| ()).map_err(|e| e.to_string()) })
+        assert!(read.is_ok());
+        let answer = match self.says.lock().unwrap().take() {
+            Some(not_taken) => Err(not_taken),
+            None => {
+                self.taken.lock().unwrap().push((letter.sender, to, content));
+                Ok(())
+            }
+        };
+        Box::pin(async { answer })
     }
 }
 
@@ -379,7 +390,7 @@ impl Life {
     }
 
     fn letters(&self) -> Vec<(Sender, Vec<Address>, String)> {
-        self.letters.0.lock().unwrap().clone()
+        self.letters.taken.lock().unwrap().clone()
     }
 
     /// Waits until nothing is left to do, or for so long.

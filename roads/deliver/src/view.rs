@@ -325,7 +325,9 @@ fn recipient(queue: &Queue, key: &Key, item: &crate::queue::Item, now: (Instant,
     let at = |at: Instant| now.1.after(at.saturating_duration_since(now.0));
     let next = match &item.state {
         State::Ready { .. } if lane.is_some_and(|lane| lane.halted) => None,
-        State::Ready { .. } => lane.and_then(|lane| lane.rests_until()).filter(|until| *until > now.0).map(at),
+        State::Ready { .. } => {
+            lane.and_then(|lane| lane.rests_until()).filter(|until| *until > now.0).map(at)
+        }
         State::Later(due) => Some(at(*due)),
         State::Held => lane.and_then(|lane| lane.persons.get(&item.recipient.key())).map(|p| at(p.until)),
         State::Doubtful { next, .. } => Some(at(*next)),

@@ -105,3 +105,24 @@ async fn the_spools_budget_is_seen_before_it_is_used_up() {
     assert_eq!(life.view.counts().alarm, None);
     life.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_redirected_waits_for_a_person_and_is_not_sent_after_all() {
+    let mut house = House::new();
+    let life = house.live();
+    life.pause(true).await;
+    let trace = life.accept(mail(&["anna@x.example"], "x")).await;
+    sleep(SECOND).await;
+    *life.letters.says.lock().unwrap() = Some(NotTaken::Never("550 5.1.1 no such address".into()));
+    let nobody = Act::Redirect { to: address("nobody@x.example") };
+    life.act(nobody, Some(trace)).await;
+    life.pause(false).await;
+    sleep(60 * SECOND).await;
+    assert!(house.office().stored().is_empty());
+    assert_eq!(life.view.show(trace).unwrap().recipients[0].standing, Standing::Paused);
+    *life.letters.says.lock().unwrap() = Some(NotTaken::Later("the edge is restarting".into()));
+    life.act(Act::Redirect { to: address("bert@x.example") }, Some(trace)).await;
+    life.settle_down(20 * SECOND).await;
+    assert_eq!((life.outcomes(trace), life.letters().len()), (vec!["anna deleted 0".to_owned()], 1));
+    life.stop().await;
+}
