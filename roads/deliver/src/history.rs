@@ -7,19 +7,24 @@ use stores_log::Position;
 use stores_mailbox::Mailboxes;
 use words_mail::{Address, Destination, Outcome, TraceId};
 
-/// One recipient at one destination of one message.
+/// One recipient of one message, here or onward. Onward to where does not tell errands apart: a primary that got another
+/// name in the configuration must not get all its mail again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Errand {
     pub(crate) trace: TraceId,
     whom: u64,
+    here: bool,
 }
+
+/// At the end of the words of a mailbox settlement when the message goes nowhere else. At a start it says that a primary
+/// which the account has now was not there when the message came, and has no claim to it.
+pub(crate) const HERE_ONLY: &str = "its only place";
 
 impl Errand {
     pub(crate) fn new(trace: TraceId, recipient: &Address, destination: &Destination) -> Errand {
         let mut hasher = DefaultHasher::new();
         recipient.key().hash(&mut hasher);
-        destination.hash(&mut hasher);
-        Errand { trace, whom: hasher.finish() }
+        Errand { trace, whom: hasher.finish(), here: *destination == Destination::Mailbox }
     }
 
     pub(crate) fn of(settlement: &Settlement) -> Errand {
@@ -120,6 +125,12 @@ impl History {
         }
         self.known.remove(&errand);
         self.done.insert(errand);
+        if let Outcome::HandedOver { reply } = &settlement.outcome
+            && errand.here
+            && reply.text.ends_with(HERE_ONLY)
+        {
+            self.done.insert(Errand { here: false, ..errand });
+        }
         if is_listed(&settlement.outcome) {
             // A person may take it up again; then these attempts are no mystery.
             self.known.insert(errand, (settlement.attempt, 0));

@@ -1,9 +1,11 @@
 //! One job: one message handed over in one transaction.
 
+use crate::history::HERE_ONLY;
 use crate::lane::LaneName;
 use crate::queue::{Job, JobItem, Turn, Way};
 use crate::road::Road;
 use crate::route::SENT;
+use crate::settle;
 use crate::sign;
 use crate::turn;
 use std::io::{self, Read};
@@ -114,7 +116,12 @@ async fn arrive_one(road: &Road, item: &JobItem, entry: &JournalEntry) -> Turn {
     match road.parts.mailboxes.arrive(account, &arrival).await {
         Ok(placed) => {
             crash_point("deliver.arrive.after");
-            let reply = Reply::new(250, (2, 1, 5), format!("in {} as UID {}", placed.folder, placed.uid));
+            let mut words = format!("in {} as UID {}", placed.folder, placed.uid);
+            if item.key.index != SENT && !settle::has_onward(road, &item.recipient) {
+                words.push_str(", ");
+                words.push_str(HERE_ONLY);
+            }
+            let reply = Reply::new(250, (2, 1, 5), words);
             Turn::Final(Outcome::HandedOver { reply })
         }
         Err(error) if error.is_temporary() => Turn::Place { words: error.to_string(), wedge: false },

@@ -147,7 +147,8 @@ async fn hand_in_again(road: &Road, entry: &JournalEntry, to: &Address) -> Resul
     road.parts.door.hand_in(letter).await
 }
 
-fn has_onward(road: &Road, recipient: &Address) -> bool {
+/// Whether a recipient's mail goes on to a primary, too.
+pub(crate) fn has_onward(road: &Road, recipient: &Address) -> bool {
     use stores_directory::Resolved;
     let directory = road.parts.directory.borrow().clone();
     matches!(directory.resolve(recipient), Resolved::Account { primary: Some(_), .. })

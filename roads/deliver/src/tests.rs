@@ -116,6 +116,9 @@ struct House {
     ask: bool,
     signer: Arc<Signer>,
     change: fn(&mut Settings),
+    /// The name of the office, and whether home.example is served by it too.
+    name: &'static str,
+    home: bool,
 }
 
 /// One life of the process.
@@ -188,6 +191,8 @@ impl House {
             ask: true,
             signer: Arc::new(Signer::new()),
             change: |_| {},
+            name: "office",
+            home: false,
         }
     }
 
@@ -213,7 +218,8 @@ impl House {
         let (mailboxes, w3, applier) = (ready.mailboxes, ready.writer, ready.applier);
         let weak = Hashing { memory_kib: 8, passes: 1, parallel: 1, waiting_max: 8, inline: true };
         let directory = Directory::open(&world, Options { hashing: weak, ..Options::new("/d") }).unwrap();
-        let domains = vec![domain("x.example", Some("office")), domain("home.example", None)];
+        let home = self.home.then_some(self.name);
+        let domains = vec![domain("x.example", Some(self.name)), domain("home.example", home)];
         let people = ["anna", "bert", "cara", "full"].map(|name| account(&format!("{name}@x.example")));
         let accounts = people.into_iter().chain([account("dora@home.example")]).collect();
         directory.configure(domains, accounts).unwrap();
@@ -239,7 +245,7 @@ impl House {
             outbound: None,
             queue_time: Duration::from_secs(5),
         };
-        settings.primaries.insert(office(), route);
+        settings.primaries.insert(PrimaryId(self.name.into()), route);
         (self.change)(&mut settings);
         let deliver = Deliver::new(parts, settings);
         let view = deliver.view();

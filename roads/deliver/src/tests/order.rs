@@ -255,3 +255,24 @@ async fn a_loop_is_parked_and_shown_to_nobody() {
     );
     life.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_with_a_new_name_or_a_new_domain_gets_no_old_mail_again() {
+    let mut house = House::new();
+    let life = house.live();
+    life.accept(mail(&["anna@x.example"], "old")).await;
+    life.accept(mail(&["dora@home.example"], "home")).await;
+    life.settle_down(5 * SECOND).await;
+    life.pause(true).await;
+    life.accept(mail(&["anna@x.example"], "waiting")).await;
+    sleep(SECOND).await;
+    life.stop().await;
+    (house.name, house.home) = ("headquarters", true);
+    let life = house.live();
+    life.accept(mail(&["dora@home.example"], "new")).await;
+    life.settle_down(10 * SECOND).await;
+    let mut subjects = house.office().subjects();
+    subjects.sort();
+    assert_eq!(subjects, ["new", "old", "waiting"], "what waited goes on, what was settled stays");
+    life.stop().await;
+}
