@@ -199,7 +199,8 @@ impl Court {
                 return;
             }
         };
-        for entered in reader.scan_orders(Some(position)).flatten() {
+        // A scan that fails stays where it is and fails again.
+        for entered in reader.scan_orders(Some(position)).map_while(Result::ok) {
             if let Entry::Order(order) = entered.entry
                 && let Some(machines) = self.machines.get_mut(&order.primary)
             {

@@ -195,7 +195,7 @@ impl Repeats {
             // A segment without records says nothing about its time.
             let mut old = false;
             let end = Position { segment: segment + 1, offset: 0 };
-            for record in reader.scan(Some(start)).until(end).flatten() {
+            for record in reader.scan(Some(start)).until(end).map_while(Result::ok) {
                 old = now.since(record.at) > WINDOW;
                 if record.kind == CHECKPOINT {
                     newest = serde_json::from_slice::<Checkpoint>(&record.meta).ok().or(newest);
@@ -212,7 +212,8 @@ impl Repeats {
             }
         }
         if let Some(from) = from {
-            reader.scan(Some(from)).flatten().for_each(|record| repeats.replay(&record));
+            // A scan that fails stays where it is and fails again: reading ends there.
+            reader.scan(Some(from)).map_while(Result::ok).for_each(|record| repeats.replay(&record));
         }
         let old: Vec<TraceId> =
             repeats.known.iter().filter(|(_, k)| now.since(k.at) > WINDOW).map(|(trace, _)| *trace).collect();

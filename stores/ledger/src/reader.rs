@@ -85,9 +85,11 @@ impl LedgerReader {
         self.scan_kinds(from, &[kind::RECONCILIATION, kind::EVENT_REPORT])
     }
 
-    /// Every settlement from a position on; what cannot be read is passed over.
+    /// Every settlement from a position on, up to where the ledger cannot be read: a scan that fails stays where it is
+    /// and would fail for ever.
     pub fn settlements(&self, from: Option<Position>) -> impl Iterator<Item = Settlement> {
-        self.scan_kinds(from, &[kind::SETTLEMENT]).filter_map(|entered| match entered.ok()?.entry {
+        let readable = self.scan_kinds(from, &[kind::SETTLEMENT]).map_while(Result::ok);
+        readable.filter_map(|entered| match entered.entry {
             Entry::Settlement(settlement) => Some(settlement),
             _ => None,
         })

@@ -331,3 +331,24 @@ fn old_observations_are_collected_and_nothing_else() {
     assert_eq!(house.reader().in_force().unwrap().0, in_force);
     assert!(house.reader().log_reader().verify(&mut |_| {}).unwrap().is_clean());
 }
+
+#[test]
+fn a_disk_that_reads_no_more_ends_a_scan_of_settlements() {
+    let disk = FaultDisk::new(3);
+    let world = fault_world(&disk, &Arc::new(TestClock::new(Time::from_seconds(1))), 3);
+    let house = House { clock: Arc::new(TestClock::new(Time::from_seconds(1))), world };
+    house.with(|ledger| async move {
+        let settlement = Settlement {
+            trace: TraceId::new(Time::from_seconds(1), [1; 10]),
+            recipient: Address::parse("anna@company.example").unwrap(),
+            destination: Destination::Mailbox,
+            outcome: Outcome::Unknown,
+            at: Time::from_seconds(1),
+            attempt: 1,
+        };
+        ledger.append(Entry::Settlement(settlement)).await.unwrap();
+        assert_eq!(ledger.reader().settlements(None).count(), 1);
+        disk.power_off();
+        assert_eq!(ledger.reader().settlements(None).count(), 0, "and does not go on for ever");
+    });
+}

@@ -32,7 +32,10 @@ impl Reconciled {
             for entered in &mut scan {
                 match entered {
                     Ok(entered) => self.hear(&entered.entry),
-                    Err(error) => tracing::warn!(%error, "an entry of the ledger cannot be read"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the ledger cannot be read; it is tried again when it has grown");
+                        break;
+                    }
                 }
             }
             tokio::select! {
@@ -75,9 +78,9 @@ pub async fn follow_live(
     let end = *durable.borrow_and_update();
     let mut scan = ledger.reader().scan_observations(Some(end));
     loop {
-        for entered in &mut scan {
-            if let Ok(entered) = entered
-                && let Entry::Observation(seen) = entered.entry
+        // A scan that fails stays where it is; it is tried again when the ledger has grown.
+        while let Some(Ok(entered)) = scan.next() {
+            if let Entry::Observation(seen) = entered.entry
                 && seen.evidence == Evidence::Live
             {
                 // When the watch is behind, the newest is as good as the next one.
