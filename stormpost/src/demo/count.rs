@@ -1,136 +1,256 @@
 //! Counting, by looking into mailboxes.
 
 use super::observer::Seen;
-use super::outside::Outbox;
-use super::people::{Copy, Done, Notes};
+use super::outside::{Letter, Outbox};
+use super::people::{Copy, Done};
 use super::report::{Figures, Seconds, Twin};
 use super::stage::Stage;
+use crate::control::protocol::EventShown;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use words_imap::Flag;
 use words_mail::Address;
 
-/// What was promised to whom, and what stands where.
-pub struct Found {
-    /// Acknowledged messages: number and whose mailbox.
-    promised: BTreeSet<(usize, Address)>,
-    /// Every copy at the primary and outside, by mailbox and number.
-    copies: BTreeMap<Address, BTreeMap<usize, Vec<Copy>>>,
-    /// What else a reader should know.
-    pub remarks: Vec<String>,
+/// The moments of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// The mail systems were killed.
+    pub(super) killed: Instant,
+    /// Stormpost was dead from then until then.
+    pub(super) dead: (Instant, Instant),
+    /// The primary answered again.
+    pub(super) returned: Instant,
 }
+
+/// Everything promised, by message number: whose mailboxes it belongs into.
+pub(super) type Promised = BTreeSet<(usize, Address)>;
+
+/// What was acknowledged to senders and to people.
+pub(super) fn promised(outbox: &Outbox, done: &Done) -> Promised {
+    let letters = outbox.letters().into_iter().filter(|letter| letter.acknowledged.is_some());
+    let mut promised: Promised = letters.map(|letter| (letter.number, letter.to)).collect();
+    for (number, from, to) in &done.sent {
+        // Once with the recipient, and once in the sender's own Sent folder.
+        promised.insert((*number, to.clone()));
+        promised.insert((*number, from.clone()));
+    }
+    promised
+}
+
+/// What stands where: every numbered copy, by mailbox and number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found(BTreeMap<Address, BTreeMap<usize, Vec<Copy>>>);
+
+/// Something that stands more than once: its number, whose it is, in which folder.
+type Double = (usize, Address, String);
 
 impl Found {
     /// Looks into every mailbox of the primary and of the world outside.
     ///
     /// # Errors
     /// When a mailbox cannot be read.
-    pub async fn look(stage: &Stage, outbox: &Outbox, notes: &Notes) -> Result<Found> {
-        let mut promised: BTreeSet<(usize, Address)> = outbox
-            .letters()
-            .into_iter()
-            .filter(|letter| letter.acknowledged.is_some())
-            .map(|letter| (letter.number, letter.to))
-            .collect();
-        let done = notes.done();
-        for (number, from, to) in &done.sent {
-            // Once with the recipient, and once in the sender's own Sent folder.
-            promised.insert((*number, to.clone()));
-            promised.insert((*number, from.clone()));
-        }
-        let mut copies = BTreeMap::new();
+    pub(super) async fn look(stage: &Stage) -> Result<Found> {
+        let mut found = BTreeMap::new();
         let primary = stage.primary.desk(&stage.world)?;
         for person in &stage.people {
             let name = || format!("looking into the mail of {} at the primary", person.address);
-            copies.insert(person.address.clone(), primary.count(person).await.with_context(name)?);
+            found.insert(person.address.clone(), primary.count(person).await.with_context(name)?);
         }
         let outside = stage.outside.desk(&stage.world)?;
         let there = outside.count(&stage.stranger).await.context("looking into the world's mail")?;
-        copies.insert(stage.stranger.address.clone(), there);
-        Ok(Found { promised, copies, remarks: done.failures })
+        found.insert(stage.stranger.address.clone(), there);
+        Ok(Found(found))
     }
 
     fn copies_of(&self, number: usize, account: &Address) -> &[Copy] {
-        self.copies.get(account).and_then(|mail| mail.get(&number)).map_or(&[], Vec::as_slice)
+        self.0.get(account).and_then(|mail| mail.get(&number)).map_or(&[], Vec::as_slice)
     }
 
-    /// The figures of the run.
-    pub fn figures(&self, seen: &Seen, done: &Done, killed: Instant, returned: Instant) -> Figures {
-        let mut figures = Figures { accepted: self.promised.len(), ..Figures::default() };
-        for (number, account) in &self.promised {
-            let copies = self.copies_of(*number, account);
-            if copies.is_empty() {
+    /// Whether everything promised, and everything people did, is where it belongs.
+    pub(super) fn is_whole(&self, promised: &Promised, done: &Done) -> bool {
+        let is_there = |(number, account): &(usize, Address)| !self.copies_of(*number, account).is_empty();
+        promised.iter().all(is_there) && self.changes(done).1.is_empty()
+    }
+
+    /// The figures of the run that are counted in mailboxes.
+    pub(super) fn figures(&self, promised: &Promised, done: &Done) -> Figures {
+        let mut figures = Figures {
+            accepted: promised.len(),
+            read_in_outage: done.read.len(),
+            sent_in_outage: done.sent.len(),
+            ..Figures::default()
+        };
+        for (number, account) in promised {
+            if self.copies_of(*number, account).is_empty() {
                 figures.lost += 1;
                 figures.exceptions.push(format!("message {number} for {account} is not there"));
-                continue;
-            }
-            figures.seen += 1;
-            let most = copies.iter().map(|c| copies.iter().filter(|d| d.folder == c.folder).count()).max();
-            if most > Some(1) {
-                figures.doubled += 1;
-                figures.exceptions.push(format!("message {number} stands {most:?} times with {account}"));
+            } else {
+                figures.seen += 1;
             }
         }
-        let waiting = seen.last.as_ref().map_or(0, |status| status.queue.messages + status.queue.parked);
-        figures.settled = figures.accepted.saturating_sub(usize::try_from(waiting).unwrap_or(usize::MAX));
-        if seen.ready.is_none() {
-            figures.exceptions.push("the event was not closed".to_owned());
+        for (number, account, folder) in self.doubles().0 {
+            figures.doubled += 1;
+            figures
+                .exceptions
+                .push(format!("message {number} stands more than once in {folder} of {account}"));
         }
-        figures.read_in_outage = done.read.len();
-        figures.sent_in_outage = done.sent.len();
-        self.changes(done, &mut figures);
-        figures.seconds = seconds(seen, done, killed, returned);
+        figures.exceptions.extend(self.strays(promised));
+        let (carried, missing) = self.changes(done);
+        figures.changes_replayed = carried;
+        figures.exceptions.extend(missing);
         figures
     }
 
-    /// Changes of people, looked for at the primary: messages marked read, messages filed.
-    fn changes(&self, done: &Done, figures: &mut Figures) {
+    /// What stands more than once in a folder: handed over more than once, and handed over once.
+    ///
+    /// Postfix that is killed between Dovecot's yes and its own note of it delivers again by itself. Its queue id tells.
+    fn doubles(&self) -> (Vec<Double>, Vec<Double>) {
+        let (mut by_us, mut by_primary) = (Vec::new(), Vec::new());
+        for (account, mail) in &self.0 {
+            for (number, copies) in mail {
+                let folders: BTreeSet<&String> = copies.iter().map(|copy| &copy.folder).collect();
+                for folder in folders {
+                    let here: Vec<_> = copies.iter().filter(|copy| copy.folder == *folder).collect();
+                    let ids: BTreeSet<_> = here.iter().map(|copy| &copy.carried).collect();
+                    let once = ids.len() == 1 && here[0].carried.is_some();
+                    let double = (*number, account.clone(), folder.clone());
+                    match here.len() {
+                        0 | 1 => {}
+                        _ if once => by_primary.push(double),
+                        _ => by_us.push(double),
+                    }
+                }
+            }
+        }
+        (by_us, by_primary)
+    }
+
+    /// Copies in the mailbox of somebody to whom nothing of this number was promised.
+    fn strays(&self, promised: &Promised) -> Vec<String> {
+        let known: BTreeSet<usize> = promised.iter().map(|(number, _)| *number).collect();
+        let mut strays = Vec::new();
+        for (account, mail) in &self.0 {
+            for number in mail.keys() {
+                if known.contains(number) && !promised.contains(&(*number, account.clone())) {
+                    strays.push(format!(
+                        "message {number} stands in the mail of {account}, for whom it was not"
+                    ));
+                }
+            }
+        }
+        strays
+    }
+
+    /// Changes of people, looked for at the primary: how many are there, and which are not.
+    fn changes(&self, done: &Done) -> (usize, Vec<String>) {
+        let (mut there, mut missing) = (0, Vec::new());
+        let mut judge = |is_there: bool, words: String| match is_there {
+            true => there += 1,
+            false => missing.push(words),
+        };
         for (account, number) in &done.read {
             let is_read = |copy: &Copy| copy.flags.contains(&Flag::Seen);
-            if self.copies_of(*number, account).iter().any(is_read) {
-                figures.changes_replayed += 1;
-            } else {
-                figures
-                    .exceptions
-                    .push(format!("message {number} was read by {account}, and is unread at the primary"));
-            }
+            judge(
+                self.copies_of(*number, account).iter().any(is_read),
+                format!("message {number} was read by {account}, and is unread at the primary"),
+            );
         }
         for (account, number) in &done.filed {
-            if self.copies_of(*number, account).iter().any(|copy| copy.folder == "Archive") {
-                figures.changes_replayed += 1;
-            } else {
-                figures
-                    .exceptions
-                    .push(format!("message {number} was filed by {account}, and is not so at the primary"));
-            }
+            let is_filed = |copy: &Copy| copy.folder == "Archive";
+            judge(
+                self.copies_of(*number, account).iter().any(is_filed),
+                format!("message {number} was filed by {account}, and is not so at the primary"),
+            );
         }
+        (there, missing)
+    }
+
+    /// What Stormpost's own reconciliation lists, apart from what the primary itself delivered twice.
+    pub(super) fn listed(&self, event: &EventShown) -> Vec<String> {
+        let (_, by_primary) = self.doubles();
+        let explained: BTreeSet<&str> = by_primary
+            .iter()
+            .flat_map(|(number, account, _)| self.copies_of(*number, account))
+            .filter_map(|copy| copy.stamp.as_deref())
+            .collect();
+        let is_explained = |line: &&String| {
+            let stamp = line.split(' ').next().unwrap_or_default();
+            explained.contains(stamp) && line.contains("it stands")
+        };
+        let lines = event.exceptions.iter().filter(|line| !is_explained(line));
+        lines.map(|line| format!("the reconciliation lists: {line}")).collect()
+    }
+
+    /// What is no exception and should be told all the same.
+    pub(super) fn remarks(&self, letters: &[Letter], done: &Done, times: &Times) -> Vec<String> {
+        let mut remarks = failures(done, times);
+        let refused: Vec<&String> = letters.iter().filter_map(|letter| letter.refused.as_ref()).collect();
+        if let Some(first) = refused.first() {
+            remarks.push(format!(
+                "{} messages were refused for good when they came, so their senders know: {first}",
+                refused.len()
+            ));
+        }
+        for (number, account, folder) in self.doubles().1 {
+            remarks.push(format!(
+                "the mail system delivered message {number} twice into {folder} of {account} by itself: its Postfix got it \
+                 once and was killed before it had noted the delivery"
+            ));
+        }
+        remarks
     }
 }
 
-fn seconds(seen: &Seen, done: &Done, killed: Instant, returned: Instant) -> Seconds {
+/// Tries that failed. Those that met a Stormpost killed on purpose are told together.
+fn failures(done: &Done, times: &Times) -> Vec<String> {
+    let (from, until) = times.dead;
+    let (meanwhile, other): (Vec<_>, Vec<_>) =
+        done.failures.iter().partition(|failure| failure.began <= until && failure.ended >= from);
+    let mut remarks = Vec::new();
+    if !meanwhile.is_empty() {
+        remarks.push(format!(
+            "{} tries of people failed while Stormpost itself was dead, for {:.1} s; they tried again",
+            meanwhile.len(),
+            until.saturating_duration_since(from).as_secs_f64()
+        ));
+    }
+    for failure in other {
+        let after = failure.ended.saturating_duration_since(times.killed).as_secs_f64();
+        remarks.push(format!("{after:.1} s after the kill {}", failure.words));
+    }
+    remarks
+}
+
+/// The measured times.
+pub(super) fn seconds(seen: &Seen, done: &Done, times: &Times) -> Seconds {
     let after = |moment: Option<Instant>, from: Option<Instant>| match (moment, from) {
         (Some(moment), Some(from)) => moment.saturating_duration_since(from).as_secs_f64(),
         _ => 0.0,
     };
+    let returning = seen.returning.map(|mark| mark.at);
     Seconds {
-        suspect: after(seen.suspect, Some(killed)),
-        event_open: after(seen.event, Some(killed)),
-        first_read: after(done.first.0, Some(killed)),
-        first_send: after(done.first.1, Some(killed)),
-        return_detect: after(seen.returning, Some(returned)),
-        drain: after(seen.drained, seen.returning),
+        suspect: after(seen.suspect, Some(times.killed)),
+        event_open: after(seen.event, Some(times.killed)),
+        first_read: after(done.first.0, Some(times.killed)),
+        first_send: after(done.first.1, Some(times.killed)),
+        return_detect: after(returning, Some(times.returned)),
+        drain_start: after(seen.draining, returning),
+        drain: after(seen.drained, returning),
         reconcile: after(seen.ready, seen.drained),
     }
 }
 
 /// The unprotected twin's column.
-pub fn twin(outbox: &Outbox, done: &Done, returned: Instant) -> Twin {
+pub(super) fn twin(outbox: &Outbox, done: &Done, times: &Times) -> Twin {
     let letters = outbox.letters();
-    let late = |letter: &&super::outside::Letter| {
-        letter.began < returned && letter.acknowledged.is_none_or(|at| at > returned)
-    };
-    let waits = letters.iter().filter_map(|l| l.acknowledged.map(|at| at.saturating_duration_since(l.began)));
+    let returned = times.returned;
+    let late =
+        |letter: &&Letter| letter.began < returned && letter.acknowledged.is_none_or(|at| at > returned);
+    let waits = letters.iter().map(|letter| {
+        let end = letter.acknowledged.unwrap_or_else(Instant::now);
+        end.saturating_duration_since(letter.began)
+    });
     Twin {
         waiting_outside: letters.iter().filter(late).count(),
         read_in_outage: done.read.len(),
@@ -138,3 +258,7 @@ pub fn twin(outbox: &Outbox, done: &Done, returned: Instant) -> Twin {
         longest_wait: waits.max().unwrap_or_default().as_secs_f64(),
     }
 }
+
+#[cfg(test)]
+#[path = "count/tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ const QUESTION_MAX: usize = 512;
 ///
 /// # Errors
 /// When the address is taken.
-pub async fn serve(at: SocketAddr) -> std::io::Result<()> {
+pub(super) async fn serve(at: SocketAddr) -> std::io::Result<()> {
     let socket = UdpSocket::bind(at).await?;
     let mut packet = [0u8; QUESTION_MAX];
     loop {

@@ -1,0 +1,136 @@
+use super::*;
+use crate::demo::people::Failure;
+use std::time::Duration;
+use words_mail::{Event, EventId, OrderNumber, PrimaryId, Time};
+
+fn anna() -> Address {
+    Address::parse("anna@company.example").unwrap()
+}
+
+fn bert() -> Address {
+    Address::parse("bert@company.example").unwrap()
+}
+
+fn copy(folder: &str, carried: Option<&str>) -> Copy {
+    Copy {
+        folder: folder.to_owned(),
+        flags: Vec::new(),
+        stamp: Some("AAAA".to_owned()),
+        carried: carried.map(str::to_owned),
+    }
+}
+
+fn found(account: &Address, number: usize, copies: &[Copy]) -> Found {
+    Found(BTreeMap::from([(account.clone(), BTreeMap::from([(number, copies.to_vec())]))]))
+}
+
+fn figures(found: &Found, promised: &[(usize, Address)]) -> Figures {
+    found.figures(&promised.iter().cloned().collect(), &Done::default())
+}
+
+#[test]
+fn what_was_promised_and_is_not_there_is_lost() {
+    let there = found(&anna(), 1, &[copy("INBOX", None)]);
+    let figures = figures(&there, &[(1, anna()), (2, anna())]);
+    assert_eq!((figures.accepted, figures.seen, figures.lost, figures.doubled), (2, 1, 1, 0));
+    assert_eq!(figures.exceptions, ["message 2 for anna@company.example is not there"]);
+}
+
+#[test]
+fn twice_in_a_folder_is_doubled_and_a_copy_elsewhere_is_not() {
+    let inbox = copy("INBOX", None);
+    for (copies, doubled) in [
+        (vec![inbox.clone()], 0),
+        (vec![inbox.clone(), copy("Projects", None)], 0),
+        (vec![inbox.clone(), inbox.clone()], 1),
+        (vec![copy("INBOX", Some("4F2A61")), copy("INBOX", Some("4F2A99"))], 1),
+        (vec![copy("INBOX", Some("4F2A61")), inbox.clone()], 1),
+        // Handed over once; Postfix delivered it twice.
+        (vec![copy("INBOX", Some("4F2A61")), copy("INBOX", Some("4F2A61"))], 0),
+    ] {
+        let there = found(&anna(), 1, &copies);
+        assert_eq!(figures(&there, &[(1, anna())]).doubled, doubled, "{copies:?}");
+    }
+}
+
+#[test]
+fn a_double_of_a_message_that_was_never_acknowledged_counts_too() {
+    let there = found(&anna(), 1, &[copy("INBOX", None), copy("INBOX", None)]);
+    assert_eq!(figures(&there, &[]).doubled, 1);
+}
+
+#[test]
+fn a_message_in_a_strangers_mailbox_is_an_exception() {
+    let there = found(&bert(), 1, &[copy("INBOX", None)]);
+    let figures = figures(&there, &[(1, anna())]);
+    assert_eq!(figures.lost, 1);
+    assert!(figures.exceptions.iter().any(|line| line.contains("bert@company.example, for whom it was not")));
+}
+
+#[test]
+fn changes_that_were_not_carried_over_are_exceptions() {
+    let done =
+        Done { read: BTreeSet::from([(anna(), 5)]), filed: BTreeSet::from([(anna(), 5)]), ..Done::default() };
+    let promised = BTreeSet::from([(5, anna())]);
+    let untouched = found(&anna(), 5, &[copy("INBOX", None)]);
+    let figures = untouched.figures(&promised, &done);
+    assert_eq!((figures.changes_replayed, figures.exceptions.len()), (0, 2));
+    assert!(!untouched.is_whole(&promised, &done));
+    let touched = found(&anna(), 5, &[Copy { flags: vec![Flag::Seen], ..copy("Archive", None) }]);
+    let figures = touched.figures(&promised, &done);
+    assert_eq!((figures.changes_replayed, figures.exceptions.len()), (2, 0));
+    assert!(touched.is_whole(&promised, &done));
+}
+
+#[test]
+fn only_what_the_primary_doubled_by_itself_is_taken_off_the_list() {
+    let event = EventShown {
+        event: Event {
+            id: EventId(1),
+            primary: PrimaryId("office".into()),
+            opened_by: OrderNumber(1),
+            opened: Time(1),
+            began: Time(1),
+            returned_by: None,
+            closed_by: None,
+            closed: None,
+            planes: Vec::new(),
+        },
+        orders: Vec::new(),
+        notices: Vec::new(),
+        report: None,
+        page: None,
+        exceptions: vec![
+            "AAAA from <x@y> to <z>: it stands 2 times in \"INBOX\"".into(),
+            "BBBB from <x@y> to <z>: it stands 2 times in \"INBOX\"".into(),
+            "AAAA from <x@y> to <z>: set aside: why".into(),
+        ],
+    };
+    let by_primary = found(&anna(), 1, &[copy("INBOX", Some("4F2A61")), copy("INBOX", Some("4F2A61"))]);
+    let listed = by_primary.listed(&event);
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    let by_us = found(&anna(), 1, &[copy("INBOX", None), copy("INBOX", None)]);
+    assert_eq!(by_us.listed(&event).len(), 3);
+}
+
+#[test]
+fn failures_while_stormpost_was_dead_are_told_together() {
+    let killed = Instant::now();
+    let at = |ms: u64| killed + Duration::from_millis(ms);
+    let times = Times { killed, dead: (at(5_000), at(5_400)), returned: at(20_000) };
+    let failure =
+        |from, until| Failure { began: at(from), ended: at(until), words: format!("anna, begun at {from}") };
+    let done = Done {
+        failures: vec![
+            failure(4_990, 5_001),
+            failure(5_100, 5_101),
+            failure(5_399, 6_000),
+            failure(9_000, 9_100),
+        ],
+        ..Done::default()
+    };
+    let remarks = Found::default().remarks(&[], &done, &times);
+    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert!(remarks[0].starts_with("3 tries of people failed while Stormpost itself was dead, for 0.4 s"));
+    assert_eq!(remarks[1], "9.1 s after the kill anna, begun at 9000");
+}
