@@ -72,13 +72,15 @@ impl Imap {
     }
 
     /// Serves until `shutdown`; then everybody is told, and those in the middle of a command may end it.
-    pub async fn run(self, shutdown: watch::Receiver<bool>) {
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let Imap { shared, doors } = self;
         let mut serving = JoinSet::new();
         for (door, security) in doors {
             serving.spawn(attend(shared.clone(), door, security, shutdown.clone()));
         }
         while serving.join_next().await.is_some() {}
+        // Without a door there is nothing to do, which is no reason to end before the others.
+        stopped(&mut shutdown).await;
     }
 }
 
