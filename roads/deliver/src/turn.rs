@@ -84,8 +84,9 @@ pub(crate) fn of_failure(failed: &NotSent) -> Turn {
         let reason = format!("it cannot be sent on: {}", failed.why);
         return Turn::Final(Outcome::Parked { reason });
     }
+    // From the first word about this very message on, it may be the message that the server cannot bear.
     let words = failed.to_string();
-    Turn::Place { words, wedge: failed.stage >= Stage::Data && failed.reply.is_none() }
+    Turn::Place { words, wedge: failed.stage >= Stage::Mail && failed.reply.is_none() }
 }
 
 /// There is no way to a domain.
@@ -174,7 +175,8 @@ mod tests {
     fn a_failed_dialogue_is_the_places_fault_and_a_bare_line_end_the_messages() {
         let failed = |stage, unsendable| NotSent { stage, why: "x".into(), reply: None, unsendable };
         assert_eq!(of_failure(&failed(Stage::Connect, false)), place("connect: x", false));
-        assert_eq!(of_failure(&failed(Stage::Rcpt, false)), place("rcpt: x", false));
+        assert_eq!(of_failure(&failed(Stage::Hello, false)), place("hello: x", false));
+        assert_eq!(of_failure(&failed(Stage::Rcpt, false)), place("rcpt: x", true));
         assert_eq!(of_failure(&failed(Stage::Body, false)), place("body: x", true));
         assert_eq!(word(&of_failure(&failed(Stage::Body, true))), "parked");
         assert_eq!(word(&of_no_way(&NoWay::Later("SERVFAIL".into()))), "place");

@@ -326,12 +326,36 @@ async fn a_message_that_breaks_every_dialogue_is_parked_after_three_and_the_queu
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_oldest_message_of_a_backlog_cannot_block_it_by_breaking_every_dialogue() {
+    let mut queue = Queue::new(rules());
+    (1..=50).for_each(|n| add(&mut queue, n, &["a"], false));
+    let (mut parked, mut others, mut broken) = (0, 0, 0);
+    for _ in 0..60 {
+        while let Some(job) = queue.pick(Instant::now(), &free()) {
+            let poison = job.position.offset == 1;
+            broken += u32::from(poison);
+            let settled = play(&mut queue, &job, &if poison { place_down(true) } else { yes() });
+            parked += settled.iter().filter(|o| matches!(o, Outcome::Parked { .. })).count();
+            others += u32::from(!poison);
+        }
+        if others >= 49 {
+            // Later mail shows each time that the place is well.
+            add(&mut queue, 1000 + u64::from(broken), &["b"], true);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        queue.tick(Instant::now());
+    }
+    assert!(others >= 49, "{others} of 49 others went");
+    assert_eq!((parked, broken), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dying_primary_makes_no_message_a_poison() {
     let mut queue = Queue::new(rules());
     add(&mut queue, 1, &["a"], true);
     for _ in 0..10 {
         assert_eq!(drain(&mut queue, &free(), &place_down(true)).len(), 1);
-        tokio::time::advance(Duration::from_secs(40)).await;
+        tokio::time::advance(Duration::from_secs(90)).await;
         queue.tick(Instant::now());
     }
     assert_eq!(queue.len(), 1);

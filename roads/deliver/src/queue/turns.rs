@@ -56,9 +56,18 @@ impl Queue {
                 lane.said.clone_from(&words);
                 item.said = words;
                 lane.down(now, random);
+                let rest =
+                    lane.rests_until().map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
                 self.rest_alarm(&name);
-                self.wedged(key, wedge).unwrap_or_else(|| {
+                if !wedge {
                     self.place(key, State::Ready { fresh: false });
+                    return Next::Stays;
+                }
+                // Perhaps it is this message that breaks the dialogue: it rests longer than the place, so that another
+                // one finds out whether the place is well. If it is, everything goes at once, this one too.
+                self.free_trial(key, now);
+                self.wedged(key, wedge).unwrap_or_else(|| {
+                    self.place(key, State::Later(now + rest * 2 + Duration::from_secs(1)));
                     Next::Stays
                 })
             }
