@@ -2,16 +2,10 @@
 
 use super::{Answers, Caller, Ended, No, off_loop};
 use crate::control::protocol::{EventShown, ITEMS_MAX, Item};
-use crate::report;
+use crate::report::{self, Gathered};
 use std::path::Path;
-use std::time::Duration;
-use stores_ledger::{Entry, Ledger, NoticeResult};
+use stores_ledger::Ledger;
 use words_mail::{Event, EventId};
-
-/// Reports and notices may come so long after an event was closed.
-const AFTER: Duration = Duration::from_secs(3_600);
-/// Notices that are shown at most.
-const NOTICES_MAX: usize = 10_000;
 
 impl Answers {
     pub(crate) async fn event_list(&self, limit: usize, caller: &Caller) -> Ended {
@@ -42,39 +36,14 @@ impl Answers {
 
 /// An event with everything about it. Blocks on the disk.
 pub(crate) fn shown(ledger: &Ledger, data: &Path, event: Event) -> Result<EventShown, No> {
-    let reader = ledger.reader();
-    let from = reader.position_at(event.began.min(event.opened)).map_err(No::failed)?;
-    let over = event.closed.map(|closed| closed.after(AFTER));
-    let mut shown = EventShown {
-        orders: Vec::new(),
-        notices: Vec::new(),
-        report: None,
+    let Gathered { orders, notices, reconciliation } =
+        report::gather(&ledger.reader(), &event).map_err(No::failed)?;
+    Ok(EventShown {
+        orders: orders.into_iter().filter(|order| order.event == Some(event.id)).collect(),
+        notices: notices.iter().map(report::told).collect(),
+        exceptions: reconciliation.as_ref().map(report::exceptions).unwrap_or_default(),
+        report: reconciliation,
         page: report::page_of(data, event.id).map(|path| path.display().to_string()),
-        exceptions: Vec::new(),
         event,
-    };
-    let id = shown.event.id;
-    for entered in reader.scan_notices(Some(from)) {
-        let entered = entered.map_err(No::failed)?;
-        if over.is_some_and(|over| entered.at > over) {
-            break;
-        }
-        match entered.entry {
-            Entry::Order(order) if order.event == Some(id) => shown.orders.push(order),
-            Entry::Notice(notice)
-                if notice.event == Some(id)
-                    && notice.result != NoticeResult::Begun
-                    && shown.notices.len() < NOTICES_MAX =>
-            {
-                shown.notices.push(report::told(&notice));
-            }
-            _ => {}
-        }
-    }
-    let found = report::reconciled(&reader, from, id).map_err(No::failed)?;
-    if let Some(report) = found {
-        shown.exceptions = report::exceptions(&report);
-        shown.report = Some(report);
-    }
-    Ok(shown)
+    })
 }
