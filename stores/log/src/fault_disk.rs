@@ -68,6 +68,18 @@ struct Inode {
     given_up: Vec<(usize, usize)>,
 }
 
+impl Inode {
+    /// What a failed sync gave up was never on the disk.
+    fn lose_given_up(&mut self) {
+        for (from, to) in std::mem::take(&mut self.given_up) {
+            let to = to.min(self.bytes.len());
+            if from < to {
+                self.bytes[from..to].fill(0);
+            }
+        }
+    }
+}
+
 impl FaultDisk {
     /// An empty disk without limit of size.
     pub fn new(seed: u64) -> FaultDisk {
@@ -234,12 +246,7 @@ impl State {
                 }
             }
         }
-        for (from, to) in std::mem::take(&mut file.given_up) {
-            let to = to.min(file.bytes.len());
-            if from < to {
-                file.bytes[from..to].fill(0);
-            }
-        }
+        file.lose_given_up();
         file.synced = file.bytes.len();
         self.files.insert(id, file);
     }
@@ -325,6 +332,13 @@ impl DiskFile for FaultFile {
                 return Err(io::Error::from_raw_os_error(5));
             }
             file.synced = file.bytes.len();
+            Ok(())
+        })
+    }
+
+    fn forget(&self) -> io::Result<()> {
+        self.with(|_, file| {
+            file.lose_given_up();
             Ok(())
         })
     }

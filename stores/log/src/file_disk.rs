@@ -1,6 +1,6 @@
 //! The real disk.
 
-use rustix::fs::{FlockOperation, fdatasync, flock, statvfs};
+use rustix::fs::{Advice, FlockOperation, fadvise, fdatasync, flock, statvfs};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -40,6 +40,10 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         Ok(fdatasync(&self.0)?)
+    }
+
+    fn forget(&self) -> io::Result<()> {
+        Ok(fadvise(&self.0, 0, None, Advice::DontNeed)?)
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {

@@ -6,6 +6,8 @@ use crate::options::LogOptions;
 use crate::segment::{self, Damage, OpenError, Segment, Step, Walk};
 use crate::shared::{LogError, disk};
 use crate::{Position, header::HeaderError};
+use std::io;
+use std::path::Path;
 use words_world::World;
 
 /// What was found when a log was opened.
@@ -78,6 +80,7 @@ fn recover_segment(
 ) -> Result<bool, LogError> {
     let path = segment::path(&options.dir, number);
     let shown = path.display();
+    believe_the_disk(world, &path).map_err(disk(format_args!("syncing {shown}")))?;
     let segment = match Segment::open(&*world.disk, keys, &options.dir, options.kind.number(), number) {
         Ok(segment) => segment,
         // Its header was never made durable, so nothing in it was acknowledged.
@@ -92,8 +95,6 @@ fn recover_segment(
         Err(OpenError::Unreadable(error)) => return Err(unreadable(&shown.to_string(), &error)),
         Err(OpenError::Disk(error)) => return Err(disk(format_args!("reading {shown}"))(error)),
     };
-    // What is read here may not be on the disk yet, and is built upon from now on.
-    segment.file.sync().map_err(disk(format_args!("syncing {shown}")))?;
     recovery.end = Position { segment: segment.header.previous, offset: segment.header.previous_end };
     tail.seq = segment.header.first_seq.saturating_sub(1);
     tail.chain = segment.header.previous_chain;
@@ -116,6 +117,20 @@ fn recover_segment(
         if why != "no whole record" {
             return Ok(true);
         }
+    }
+}
+
+/// What is read here is built upon from now on, so it must be on the disk. A program that died may have left bytes that
+/// it never synced: they are synced now. One that was ended because a sync failed has left bytes that no later sync
+/// brings to the disk, although they can be read: those must not be seen.
+fn believe_the_disk(world: &World, path: &Path) -> io::Result<()> {
+    match world.disk.open(path) {
+        Ok(file) => {
+            file.sync()?;
+            file.forget()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

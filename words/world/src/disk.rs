@@ -25,6 +25,13 @@ pub trait DiskFile: Send + Sync {
     /// any more: a later success would prove nothing.
     fn sync(&self) -> io::Result<()>;
 
+    /// Forgets what the system remembers of this file: what is read from now on is what the disk has. After a sync
+    /// that failed the two can differ, and the system does not tell (on Linux the pages count as clean). Bytes that
+    /// were never synced are not touched. A disk that remembers nothing has nothing to do.
+    fn forget(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Reads up to `into.len()` bytes at `offset`; 0 means the end.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 

@@ -29,6 +29,29 @@ fn a_failed_sync_is_not_believed_again() {
 }
 
 #[test]
+fn what_a_failed_sync_gave_up_is_not_believed_after_a_restart_without_a_power_cut() {
+    let house = House::new(5);
+    let disk = house.disk.clone();
+    let good = house.with(|log| async move {
+        let good = log.append(draft("good")).await.unwrap();
+        disk.fail_sync(0);
+        assert_eq!(log.append(draft("given up")).await, Err(AppendError::Failed));
+        good
+    });
+    // Only the program ends: the system still shows the bytes, and would sync them with success.
+    house.disk.kill_process();
+    let (log, writer, recovery) = house.open();
+    assert!(recovery.tail_doubtful);
+    assert_eq!((recovery.last_seq, recovery.end), (good.seq, good.next));
+    drop((log, writer));
+    house.disk.kill_process();
+    house.with(|log| async move { log.append(draft("after the restart")).await.unwrap() });
+    house.disk.restart();
+    let bodies: Vec<Vec<u8>> = house.records().iter().map(|record| body(&house.reader(), record)).collect();
+    assert_eq!(bodies, [b"body of good".to_vec(), b"body of after the restart".to_vec()]);
+}
+
+#[test]
 fn a_failed_write_closes_the_log() {
     let house = House::new(2);
     let disk = house.disk.clone();
