@@ -587,7 +587,17 @@ async fn encrypt(wire: Wire, hop: &Hop) -> Result<Wire, NotSent> {
         Place::Host(host, _) => host.as_str(),
         Place::Local(_) => "localhost",
     };
-    match timeout(hop.limits.tls, hop.trust.connect(name, wire.into_stream())).await {
+    // Where plain text would do, an unknown certificate is better; where a password follows, it is not good enough.
+    let verified = hop.tls != TlsMode::Opportunistic || hop.sign_in.is_some();
+    let shaken = async {
+        let stream = wire.into_stream();
+        if verified {
+            hop.trust.connect(name, stream).await
+        } else {
+            hop.trust.connect_unverified(name, stream).await
+        }
+    };
+    match timeout(hop.limits.tls, shaken).await {
         Ok(Ok(stream)) => Ok(Wire::new(stream)),
         Ok(Err(why)) => Err(NotSent::new(Stage::Tls, words_smtp::reply::escape(why.as_bytes()))),
         Err(_) => {

@@ -66,6 +66,8 @@ impl Trust {
 #[derive(Clone)]
 pub struct Tls {
     connector: TlsConnector,
+    /// Believes anybody, whatever the trust: for encryption that nobody insists on.
+    unverified: TlsConnector,
 }
 
 impl fmt::Debug for Tls {
@@ -80,25 +82,12 @@ impl Tls {
     /// # Errors
     /// When a given certificate cannot be used, in words.
     pub fn new(trust: &Trust) -> Result<Tls, String> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?;
-        let config = match trust {
-            Trust::Public => {
-                let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-                builder.with_root_certificates(roots).with_no_client_auth()
-            }
-            Trust::Given(certificates) => {
-                let given = Given::new(certificates, provider)?;
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(given)).with_no_client_auth()
-            }
-            Trust::Anybody => {
-                let anybody = Anybody { provider };
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(anybody)).with_no_client_auth()
-            }
+        let verified = connector(trust)?;
+        let unverified = match trust {
+            Trust::Anybody => verified.clone(),
+            _ => connector(&Trust::Anybody)?,
         };
-        Ok(Tls { connector: TlsConnector::from(Arc::new(config)) })
+        Ok(Tls { connector: verified, unverified })
     }
 
     /// Encrypts `stream` towards `host` (a name, or an IP address as text). The caller bounds the time.
@@ -106,11 +95,52 @@ impl Tls {
     /// # Errors
     /// When the handshake fails or the certificate is not believed, in words.
     pub async fn connect(&self, host: &str, stream: Box<dyn Stream>) -> Result<Box<dyn Stream>, String> {
-        let name =
-            ServerName::try_from(host.to_owned()).map_err(|_| format!("\"{host}\" is not a host name"))?;
-        let stream = self.connector.connect(name, stream).await.map_err(|e| format!("TLS: {e}"))?;
-        Ok(Box::new(stream))
+        handshake(&self.connector, host, stream).await
     }
+
+    /// As [`Tls::connect`], believing any certificate: better than plain text, and not safe enough for a password.
+    ///
+    /// # Errors
+    /// When the handshake fails, in words.
+    pub async fn connect_unverified(
+        &self,
+        host: &str,
+        stream: Box<dyn Stream>,
+    ) -> Result<Box<dyn Stream>, String> {
+        handshake(&self.unverified, host, stream).await
+    }
+}
+
+async fn handshake(
+    connector: &TlsConnector,
+    host: &str,
+    stream: Box<dyn Stream>,
+) -> Result<Box<dyn Stream>, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("\"{host}\" is not a host name"))?;
+    let stream = connector.connect(name, stream).await.map_err(|e| format!("TLS: {e}"))?;
+    Ok(Box::new(stream))
+}
+
+fn connector(trust: &Trust) -> Result<TlsConnector, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let config = match trust {
+        Trust::Public => {
+            let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+        Trust::Given(certificates) => {
+            let given = Given::new(certificates, provider)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(given)).with_no_client_auth()
+        }
+        Trust::Anybody => {
+            let anybody = Anybody { provider };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(anybody)).with_no_client_auth()
+        }
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// Believes listed certificates, and what they signed.

@@ -52,25 +52,7 @@ impl Queue {
                     Next::Stays
                 })
             }
-            Turn::Place { words, wedge } => {
-                lane.said.clone_from(&words);
-                item.said = words;
-                lane.down(now, random);
-                let rest =
-                    lane.rests_until().map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-                self.rest_alarm(&name);
-                if !wedge {
-                    self.place(key, State::Ready { fresh: false });
-                    return Next::Stays;
-                }
-                // Perhaps it is this message that breaks the dialogue: it rests longer than the place, so that another
-                // one finds out whether the place is well. If it is, everything goes at once, this one too.
-                self.free_trial(key, now);
-                self.wedged(key, wedge).unwrap_or_else(|| {
-                    self.place(key, State::Later(now + rest * 2 + Duration::from_secs(1)));
-                    Next::Stays
-                })
-            }
+            Turn::Place { words, wedge } => self.place_trouble(key, &name, words, wedge, now, random),
             Turn::Ours(words) => {
                 item.said = words;
                 lane.down(now, random);
@@ -95,6 +77,37 @@ impl Queue {
                 Next::Stays
             }
         }
+    }
+
+    /// Trouble with the place itself, or perhaps with this message.
+    fn place_trouble(
+        &mut self,
+        key: Key,
+        name: &LaneName,
+        words: String,
+        wedge: bool,
+        now: Instant,
+        random: &mut dyn FnMut(u64) -> u64,
+    ) -> Next {
+        let (Some(item), Some(lane)) = (self.items.get_mut(&key), self.lanes.get_mut(name)) else {
+            return Next::Stays;
+        };
+        lane.said.clone_from(&words);
+        item.said = words;
+        lane.down(now, random);
+        let rest = lane.rests_until().map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        self.rest_alarm(name);
+        if !wedge {
+            self.place(key, State::Ready { fresh: false });
+            return Next::Stays;
+        }
+        // Perhaps it is this message that breaks the dialogue: it rests longer than the place, so that another one finds
+        // out whether the place is well. If it is, everything goes at once, this one too.
+        self.free_trial(key, now);
+        self.wedged(key, wedge).unwrap_or_else(|| {
+            self.place(key, State::Later(now + rest * 2 + Duration::from_secs(1)));
+            Next::Stays
+        })
     }
 
     fn rest_alarm(&mut self, name: &LaneName) {

@@ -291,6 +291,13 @@ async fn only_the_given_certificate_or_its_authority_is_believed() {
         let opened = Session::open(&world(&server), &hop).await;
         assert_eq!(opened.is_ok(), believed, "{trust:?}: {:?}", opened.err());
     }
+    // Where nobody insists, a certificate that nobody knows is better than plain text, but not for a password.
+    let loose =
+        Hop { tls: TlsMode::Opportunistic, trust: Tls::new(&Trust::Public).unwrap(), ..hop(Protocol::Smtp) };
+    assert!(Session::open(&world(&server), &loose).await.unwrap().encrypted());
+    let sign_in = Some(Credentials { user: "us".into(), password: "secret".into() });
+    let failed = Session::open(&world(&server), &Hop { sign_in, ..loose }).await.unwrap_err();
+    assert_eq!((failed.stage, server.signed_in()), (Stage::SignIn, false));
     assert!(Tls::new(&Trust::Given(Vec::new())).is_err());
     assert!(Trust::from_pem(b"nothing here").is_err());
 }
