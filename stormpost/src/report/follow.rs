@@ -13,8 +13,8 @@ use words_world::{World, crash_point};
 
 /// How often it looks at most.
 const EVERY: Duration = Duration::from_millis(500);
-/// Events whose reports are tried again after a failure.
-const PENDING_MAX: usize = 1_000;
+/// Reports from so long ago are not looked at again.
+const READ_BACK: Duration = Duration::from_secs(31 * 86_400);
 
 /// Follows the ledger and writes reports into `<data>/reports`.
 pub struct Reports {
@@ -76,17 +76,15 @@ impl Reports {
         let names = self.world.disk.list(&folder(&self.data)).unwrap_or_default();
         let id = |name: &str| name.strip_prefix("event-")?.strip_suffix(".html")?.parse().ok().map(EventId);
         let written: BTreeSet<EventId> = names.iter().filter_map(|entry| id(&entry.name)).collect();
-        let events = self.ledger.in_force().events();
-        let begins = events.iter().filter(|event| event.closed.is_none() || !written.contains(&event.id));
         let reader = self.ledger.reader();
-        let from = match begins.map(|event| event.began.min(event.opened)).min() {
-            Some(oldest) => reader.position_at(oldest).unwrap_or_default(),
-            None => *self.ledger.durable().borrow(),
-        };
+        // Which reports were entered stands in the ledger; what is older was entered long ago.
+        let recent = self.world.clock.now().before(READ_BACK);
+        let entered = self.ledger.in_force().events().into_iter();
+        let entered = entered.filter(|event| event.closed.is_some_and(|closed| closed < recent));
         Known {
-            scan: reader.scan_reports(Some(from)),
+            scan: reader.scan_reports(Some(reader.position_at(recent).unwrap_or_default())),
             written,
-            entered: BTreeSet::new(),
+            entered: entered.map(|event| event.id).collect(),
             changed: BTreeSet::new(),
         }
     }
@@ -96,10 +94,11 @@ impl Reports {
         let mut known = known.unwrap_or_else(|| self.begin());
         for entered in &mut known.scan {
             match entered.map(|entered| entered.entry) {
-                Ok(Entry::Reconciliation(found)) if known.changed.len() < PENDING_MAX => {
+                Ok(Entry::Reconciliation(found)) => {
                     known.changed.insert(found.event);
                 }
                 Ok(Entry::EventReport(report)) => {
+                    known.changed.remove(&report.event);
                     known.entered.insert(report.event);
                 }
                 Ok(_) => {}
@@ -110,9 +109,13 @@ impl Reports {
             }
         }
         let mut closed = Vec::new();
-        for event in self.ledger.in_force().events() {
+        let events = self.ledger.in_force().events();
+        known.changed.retain(|id| events.iter().any(|event| event.id == *id));
+        for event in events {
             let id = event.id;
-            if event.closed.is_none() || known.written.contains(&id) && !known.changed.contains(&id) {
+            let is_done =
+                known.written.contains(&id) && known.entered.contains(&id) && !known.changed.contains(&id);
+            if event.closed.is_none() || is_done {
                 continue;
             }
             match self.write(event) {

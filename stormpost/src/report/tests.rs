@@ -183,8 +183,9 @@ mod written {
         let clock = Arc::new(TestClock::new(at(0)));
         let world = fault_world(&disk, &clock, 1);
         let (ledger, writer) = open(&world);
+        let (stop_log, log_stopped) = watch::channel(false);
+        let writing = tokio::spawn(writer.run(log_stopped));
         let (stop, stopped) = watch::channel(false);
-        let writing = tokio::spawn(writer.run(stopped.clone()));
         let reports = Reports::new(&world, &ledger, "mx", PathBuf::from("/data"));
         let following = tokio::spawn(reports.follow(stopped));
 
@@ -204,6 +205,17 @@ mod written {
 
         stop.send_replace(true);
         following.await.unwrap();
+
+        // What a crash left half done is made good by whoever comes next, and nothing is done twice.
+        world.disk.remove(Path::new("/data/reports/event-7.html")).unwrap();
+        let (stop_again, stopped) = watch::channel(false);
+        let reports = Reports::new(&world, &ledger, "mx", PathBuf::from("/data"));
+        let following = tokio::spawn(reports.follow(stopped));
+        until(&disk, |page| page.contains("<td>gone</td>")).await;
+        stop_again.send_replace(true);
+        following.await.unwrap();
+
+        stop_log.send_replace(true);
         writing.await.unwrap();
         let entered = ledger.reader().scan_reports(None).flatten();
         let reports = entered.filter(|entered| matches!(entered.entry, Entry::EventReport(_)));

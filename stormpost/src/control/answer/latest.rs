@@ -10,8 +10,8 @@ use stores_ledger::{Entry, Ledger, LedgerReader, Position};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use words_mail::{
-    Destination, EventId, Observation, Order, OrderNumber, Outcome, Plane, PrimaryId, Request, RequestKind,
-    Scope, State, Time,
+    Destination, Event, EventId, Observation, Order, OrderNumber, Outcome, Plane, PrimaryId, Request,
+    RequestKind, Scope, State, Time,
 };
 use words_world::{Clock, World};
 
@@ -23,6 +23,8 @@ const ORDERS_READ_BACK: Duration = Duration::from_secs(31 * 86_400);
 const EVERY: Duration = Duration::from_secs(1);
 /// Reconciliations remembered.
 const PROOFS_MAX: usize = 1_000;
+/// The proof of an event stands before its closing order, or a moment after it.
+const PROOF_AFTER: Duration = Duration::from_secs(3_600);
 /// Requests remembered until an order answers them.
 const REQUESTS_MAX: usize = 1_000;
 
@@ -66,6 +68,8 @@ struct Marks {
     settlements: Position,
     /// When observations were last read.
     looked: Time,
+    /// Whether proofs from before what is followed were looked for.
+    seeded: bool,
 }
 
 /// Follows the ledger.
@@ -87,9 +91,10 @@ impl Latest {
         let marks = Marks {
             observations: at(now.before(STALE)),
             orders: at(opened.unwrap_or(now).min(now.before(ORDERS_READ_BACK))),
-            reports: Position::default(),
+            reports: at(now.before(ORDERS_READ_BACK)),
             settlements: at(opened.unwrap_or(now)),
             looked: now,
+            seeded: false,
         };
         Latest {
             ledger: ledger.clone(),
@@ -134,6 +139,10 @@ impl Latest {
             marks.observations = marks.observations.max(near);
         }
         marks.looked = now;
+        if !marks.seeded {
+            marks.seeded = true;
+            seen.seed(&reader, &self.ledger.in_force().events(), now.before(ORDERS_READ_BACK));
+        }
         read(&reader, marks, seen, self.started);
         inner
     }
@@ -160,6 +169,30 @@ fn read(reader: &LedgerReader, marks: &mut Marks, seen: &mut Seen, started: Time
 }
 
 impl Seen {
+    /// Looks for the last clean proof of each primary among older events. Not by reading a year of ledger: an event
+    /// says when its proof was made.
+    fn seed(&mut self, reader: &LedgerReader, events: &[Event], before: Time) {
+        for event in events.iter().rev() {
+            let Some(closed) = event.closed.filter(|closed| *closed <= before) else { continue };
+            if self.proved.contains_key(&event.primary) {
+                continue;
+            }
+            let Ok(from) = reader.position_at(event.opened) else { continue };
+            let last = closed.after(PROOF_AFTER);
+            for entered in reader.scan_reports(Some(from)).map_while(Result::ok) {
+                if entered.at > last {
+                    break;
+                }
+                match entered.entry {
+                    Entry::Reconciliation(found) if found.event == event.id && found.clean => {
+                        self.proved.insert(found.primary, found.at);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
     fn absorb(&mut self, seq: u64, entry: Entry, started: Time) {
         match entry {
             Entry::Observation(observation) if observation.account.is_none() => {
