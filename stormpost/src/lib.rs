@@ -11,6 +11,8 @@ pub mod configuration;
 pub mod control;
 pub mod crash_at;
 pub mod demo;
+pub mod edge;
+pub mod http;
 pub mod init;
 pub mod logging;
 pub mod report;

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 use stormpost::command::{self, Programs};
-use stormpost::{demo, serve};
+use stormpost::{demo, edge, serve};
 
 fn main() -> ExitCode {
     stormpost::crash_at::arm();
-    command::main(Programs { serve: serve::serve, edge: serve::edge, demo: demo::run })
+    command::main(Programs { serve: serve::serve, edge: edge::run, demo: demo::run })
 }

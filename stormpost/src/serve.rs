@@ -1,17 +1,20 @@
 //! `stormpost serve`: one node, from opening its stores to closing its doors.
 
-use crate::certificates::{CertificateFiles, Certificates};
+use crate::certificates::Certificates;
+use crate::compose::doors::Ground;
 use crate::compose::owed::{self, Reconciled};
 use crate::compose::primaries::Primaries;
 use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
 use crate::compose::upkeep::Upkeep;
+use crate::compose::writers::Writers;
 use crate::compose::{deliver, doors, notices, stores};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, EdgePlace};
 use crate::control::answer::{self, Answers};
+use crate::edge::{self, EdgeView, Knowing, Supervisor, TakenIn};
+use crate::http::{self, Pages};
 use crate::report::Reports;
-use anyhow::{Context, Result};
-use roads_accept::CallOut;
+use anyhow::{Context, Result, anyhow};
 use roads_deliver::{Deliver, QueueView};
 use roads_mirror::{Mirror, MirrorOptions, MirrorParts, Prover};
 use roads_notify::Notify;
@@ -19,7 +22,9 @@ use roads_watch::Watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stores_directory::Snapshot;
+use stores_journal::Journal;
 use stores_mailbox::Applier;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use words_mail::{Address, PrimaryId};
@@ -30,12 +35,8 @@ use words_world::World;
 /// # Errors
 /// When something needed cannot be opened, in words that say what to do.
 pub fn serve(configuration: Configuration) -> Result<()> {
-    crate::logging::begin(configuration.node.log_json);
-    // The first provider installed is the one; without this, two in the tree would stop the program later.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    raise_open_files();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    begin(&configuration);
+    let runtime = runtime()?;
     let data = &configuration.node.data;
     std::fs::create_dir_all(data).with_context(|| format!("making the data folder {}", data.display()))?;
     let lock = stores::lock(data)?;
@@ -45,12 +46,16 @@ pub fn serve(configuration: Configuration) -> Result<()> {
     served
 }
 
-/// Serves the edge alone, as a process of its own.
-///
-/// # Errors
-/// When something needed cannot be opened.
-pub fn edge(_: Configuration) -> Result<()> {
-    anyhow::bail!("the edge does not run as a process of its own yet; `stormpost serve` runs it")
+/// What every process that serves begins with.
+pub(crate) fn begin(configuration: &Configuration) {
+    crate::logging::begin(configuration.node.log_json);
+    // The first provider installed is the one; without this, two in the tree would stop the program later.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    raise_open_files();
+}
+
+pub(crate) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
 }
 
 /// Ten thousand idle senders need ten thousand descriptors; the usual soft limit is 1,024.
@@ -65,24 +70,96 @@ fn raise_open_files() {
 
 async fn node(configuration: &Configuration) -> Result<()> {
     let world = crate::world::real(configuration.node.name_server);
-    let (stores, writers, applier) = stores::open(&world, configuration)?;
+    let mut writers = Writers::default();
+    let footing = stores::footing(&world, configuration)?;
+    let certificates = doors::certificates(configuration)?;
+    // Whoever writes the journal holds this, so that two never do.
+    let mut _writing = None;
+    // The edge is started before the stores are opened: mail is taken first.
+    let (journal, mut edge) = match configuration.node.edge {
+        EdgePlace::Process => {
+            let view = EdgeView::new(&world, configuration.edge_socket());
+            let journal = stores::followed_journal(&world, configuration, &footing, &view);
+            let log = journal.reader().log_reader().clone();
+            (journal, Some(Supervisor::begin(configuration, view, log)))
+        }
+        EdgePlace::Inside => {
+            edge::end_running(&world, configuration).await?;
+            _writing = Some(
+                edge::Lock::try_take(&configuration.edge_lock())?.context("another edge has just begun")?,
+            );
+            (stores::own_journal(&world, configuration, &footing, &mut writers)?, None)
+        }
+    };
     let stop = watch::Sender::new(false);
     let mut roads = Roads { world, stop: stop.subscribe(), running: JoinSet::new() };
-    let started = roads.start(configuration, &stores, applier).await;
-    if started.is_ok() {
-        tracing::info!(node = %configuration.node.name, "serving");
-        tokio::select! {
-            signal = stop_signal() => tracing::info!(signal, "stopping: what is open is finished"),
-            ended = roads.running.join_next() => {
-                tracing::error!(?ended, "a road ended by itself; stopping, so that a restart brings it back");
-            }
+    let opened = stores::open(&roads.world, configuration, footing, journal, &mut writers);
+    let started = match opened {
+        Ok((stores, applier)) => roads.start(configuration, stores, applier, certificates).await,
+        Err(error) => Err(error),
+    };
+    let ended = match started {
+        Ok(()) => {
+            tracing::info!(node = %configuration.node.name, "serving");
+            until_the_end(&mut roads, edge.as_mut()).await
         }
-    }
+        Err(error) => End::Failed(error),
+    };
+    // The edge stops first: it closes the doors and finishes what is coming in while everything else is still there.
+    let failed = match (ended, edge) {
+        (End::Signal, Some(edge)) => {
+            edge.stop().await;
+            None
+        }
+        (End::Signal, None) => None,
+        // Mail is taken on meanwhile; the next start adopts the edge.
+        (End::Fault(error), edge) => {
+            if let Some(edge) = edge {
+                edge.leave();
+            }
+            Some(error)
+        }
+        (End::Failed(error), edge) => {
+            if let Some(edge) = edge {
+                edge.stop_if_ours().await;
+            }
+            Some(error)
+        }
+    };
     stop.send_replace(true);
     while roads.running.join_next().await.is_some() {}
-    drop(stores);
     tokio::task::spawn_blocking(move || writers.finish()).await.context("closing the logs")?;
-    started
+    failed.map_or(Ok(()), Err)
+}
+
+/// Why a node ends.
+enum End {
+    /// Somebody said so.
+    Signal,
+    /// It could not be started.
+    Failed(anyhow::Error),
+    /// A part of it ended by itself; a restart brings it back.
+    Fault(anyhow::Error),
+}
+
+async fn until_the_end(roads: &mut Roads, edge: Option<&mut Supervisor>) -> End {
+    let edge = async {
+        match edge {
+            Some(edge) => edge.given_up().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        signal = stop_signal() => {
+            tracing::info!(signal, "stopping: what is open is finished");
+            End::Signal
+        }
+        ended = roads.running.join_next() => {
+            tracing::error!(?ended, "a road ended by itself; stopping, so that a restart brings it back");
+            End::Fault(anyhow!("a road ended by itself; start again"))
+        }
+        why = edge => End::Failed(why),
+    }
 }
 
 /// Live observations on their way to the watch.
@@ -99,9 +176,11 @@ impl Roads {
     async fn start(
         &mut self,
         configuration: &Configuration,
-        stores: &Stores,
+        stores: Stores,
         applier: Applier,
+        certificates: Certificates,
     ) -> Result<()> {
+        let stores = &stores;
         let stop = self.stop.clone();
         self.running.spawn(async move {
             if let Err(why) = applier.run(stop).await {
@@ -112,7 +191,7 @@ impl Roads {
         let stop = self.stop.clone();
         self.running.spawn(async move { directory.run(stop).await });
 
-        let certificate = self.certificate(configuration)?;
+        let certificate = doors::certificate(certificates, &self.stop, &mut self.running);
         let primaries = Primaries::open(&self.world, configuration)?;
         let reception = Arc::new(Reception::new(
             stores.directory.clone(),
@@ -134,17 +213,60 @@ impl Roads {
             retention: configuration.retention,
         };
         self.running.spawn(upkeep.run(self.stop.clone()));
-        self.control(configuration, stores, queue, prover).await?;
+        let answers = self.control(configuration, stores, queue, prover).await?;
         let imap =
             doors::imap(&self.world, configuration, stores, certificate.clone(), reception.clone()).await?;
         self.running.spawn(imap.run(self.stop.clone()));
-        let call_out = Some(primaries as Arc<dyn CallOut>);
-        let accept = doors::accept(&self.world, configuration, stores, certificate, reception, call_out);
-        for (door, listener) in doors::open(&self.world, configuration).await? {
-            let (accept, stop) = (accept.clone(), self.stop.clone());
-            self.running.spawn(async move { accept.run(door, listener, stop).await });
+        let taken = match stores.journal.here() {
+            Some(journal) => {
+                let certificate = (certificate, reception);
+                self.doors(configuration, stores, journal, certificate, primaries).await?
+            }
+            None => self.inside(configuration, stores, reception, primaries).await?,
+        };
+        self.http(configuration, answers, taken).await
+    }
+
+    /// The doors for mail, in this process.
+    async fn doors(
+        &mut self,
+        configuration: &Configuration,
+        stores: &Stores,
+        journal: &Journal,
+        (certificate, reception): (doors::Certificate, Arc<Reception>),
+        primaries: Arc<Primaries>,
+    ) -> Result<TakenIn> {
+        let ground = Ground {
+            journal: journal.clone(),
+            directory: stores.directory.watch(),
+            trace_key: stores.trace_key.clone(),
+        };
+        let accept =
+            doors::accept(&self.world, configuration, ground, certificate, reception, Some(primaries));
+        let open = doors::open(&self.world, configuration).await?;
+        let local = doors::open_local(&self.world, configuration).await?;
+        for (door, listener) in open.into_iter().chain([local]) {
+            self.running.spawn(accept.clone().run(door, listener, self.stop.clone()));
         }
-        Ok(())
+        Ok(TakenIn::Here { accept, journal: journal.clone() })
+    }
+
+    /// What the edge, in its own process, is answered and told.
+    async fn inside(
+        &mut self,
+        configuration: &Configuration,
+        stores: &Stores,
+        reception: Arc<Reception>,
+        primaries: Arc<Primaries>,
+    ) -> Result<TakenIn> {
+        let edge = stores.journal.edge().context("the journal has no writer")?.clone();
+        let path = configuration.inside_socket();
+        let listener = self.world.net.listen_local(&path).await;
+        let listener = listener.with_context(|| format!("opening {}", path.display()))?;
+        let knowing = Knowing { sign_in: reception, call_out: primaries };
+        self.running.spawn(knowing.serve(listener, self.stop.clone()));
+        self.running.spawn(edge.clone().tell_of(stores.directory.watch(), self.stop.clone()));
+        Ok(TakenIn::Edge(edge))
     }
 
     fn deliver(
@@ -158,7 +280,7 @@ impl Roads {
         let deliver = Deliver::new(
             roads_deliver::Parts {
                 world: self.world.clone(),
-                journal: stores.reader.clone(),
+                journal: stores.journal.reader(),
                 arrivals: Some(stores.journal.durable()),
                 ledger: stores.ledger.clone(),
                 mailboxes: stores.mailboxes.clone(),
@@ -212,7 +334,7 @@ impl Roads {
     ) -> Prover {
         let mirror = Mirror::new(MirrorParts {
             world: self.world.clone(),
-            journal: stores.reader.clone(),
+            journal: stores.journal.reader(),
             ledger: stores.ledger.clone(),
             mailboxes: stores.mailboxes.clone(),
             directory: stores.directory.watch(),
@@ -233,7 +355,7 @@ impl Roads {
         stores: &Stores,
         queue: QueueView,
         prover: Prover,
-    ) -> Result<()> {
+    ) -> Result<Answers> {
         let answers = Answers::new(answer::Parts {
             world: self.world.clone(),
             configuration: Arc::new(configuration.clone()),
@@ -252,59 +374,37 @@ impl Roads {
         let listener = self.world.net.listen_local(&path).await;
         let listener = listener.with_context(|| format!("opening {}", path.display()))?;
         let most = configuration.limits.control_connections;
-        self.running.spawn(answer::serve(answers, listener, most, self.stop.clone()));
-        Ok(())
+        self.running.spawn(answer::serve(answers.clone(), listener, most, self.stop.clone()));
+        Ok(answers)
     }
 
-    /// The certificate in use, and the task that rereads it.
-    fn certificate(&mut self, configuration: &Configuration) -> Result<doors::Certificate> {
-        let certificates = match &configuration.tls {
-            Some(files) => Certificates::open(CertificateFiles {
-                certificate: files.certificate.clone(),
-                key: files.key.clone(),
-            })?,
-            None => {
-                let names = [configuration.node.name.clone(), "localhost".to_owned()];
-                let (certificates, made) = Certificates::self_signed(&configuration.node.data, &names)?;
-                if made {
-                    tracing::warn!(
-                        "no certificate is configured: one was made and signed by itself. Other mail servers accept \
-                         that, people's mail programs warn; see [tls] in the configuration"
-                    );
-                }
-                certificates
-            }
-        };
-        let (publish, certificate) = watch::channel(Some(certificates.subscribe().borrow().clone()));
-        let mut changes = certificates.subscribe();
-        let mut stop = self.stop.clone();
-        self.running.spawn(async move {
-            let follow = async {
-                while changes.changed().await.is_ok() {
-                    publish.send_replace(Some(changes.borrow_and_update().clone()));
-                }
-            };
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => {}
-                () = certificates.run() => {}
-                () = follow => {}
-            }
-        });
-        Ok(certificate)
+    /// The health page and the metrics.
+    async fn http(&mut self, configuration: &Configuration, answers: Answers, taken: TakenIn) -> Result<()> {
+        let mut listeners = Vec::new();
+        for at in &configuration.listen.http {
+            listeners.push(doors::open_one(&self.world, *at).await?);
+        }
+        let pages = Pages { answers, taken };
+        self.running.spawn(http::serve(pages, listeners, self.stop.clone()));
+        Ok(())
     }
 }
 
 /// Waits for the word to end, and tells which it was.
-async fn stop_signal() -> &'static str {
+pub(crate) async fn stop_signal() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        // The terminal was closed: nothing is to be left behind that nobody sees.
+        signal(SignalKind::hangup()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+        _ = hangup.recv() => "SIGHUP",
     }
 }
 

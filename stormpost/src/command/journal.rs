@@ -6,6 +6,7 @@ use crate::compose::stores;
 use crate::configuration::{Configuration, reason, write_size};
 use crate::control::client::{CallError, call, who};
 use crate::control::protocol::Request;
+use crate::edge::{self, Lock};
 use clap::{Args, Subcommand, ValueEnum};
 use std::collections::HashSet;
 use std::fs;
@@ -431,11 +432,19 @@ fn erase(desk: &Desk, trace: TraceId, reason: String) -> Ended {
         );
         return Err(words.into());
     }
-    let options = stores::log_options(&configuration, stores_log::LogKind::Journal);
-    let erasure = Erasure { who: who(), why: reason, keep_meta: false };
-    // Opening begins a new segment, so the one with the message is closed; nobody writes.
-    let (journal, _writer, _) = Journal::open(&world, keys, options)?;
-    journal.log().erase_closed(&[entry.position], &erasure)?;
+    // An edge may write with nobody else alive.
+    match Lock::try_take(&configuration.edge_lock())? {
+        None => {
+            edge::erase_now(&configuration.edge_socket(), &[trace], &who(), &reason)?;
+        }
+        Some(_writing) => {
+            let options = stores::log_options(&configuration, stores_log::LogKind::Journal);
+            let erasure = Erasure { who: who(), why: reason, keep_meta: false };
+            // Opening begins a new segment, so the one with the message is closed; nobody writes.
+            let (journal, _writer, _) = Journal::open(&world, keys, options)?;
+            journal.log().erase_closed(&[entry.position], &erasure)?;
+        }
+    }
     Ok(desk.done(&format!("the content of {trace} is erased; its hash and a note of who, when and why stay")))
 }
 

@@ -3,7 +3,7 @@
 use super::output::{moment, span};
 use super::{Desk, Ended, code};
 use crate::configuration::write_size;
-use crate::control::protocol::{Item, Request, Status};
+use crate::control::protocol::{EdgeStatus, Item, Request, Status};
 use clap::Args;
 use words_mail::{Finding, State};
 
@@ -25,6 +25,16 @@ pub(super) fn run(desk: &Desk, arguments: &StatusArguments) -> Ended {
         }
     }
     Ok(if arguments.exit_code && !well { code::FOUND } else { code::WELL })
+}
+
+fn edge_words(edge: &EdgeStatus, status: &Status) -> String {
+    let process = edge.pid.map_or_else(String::new, |pid| format!("process {pid}, "));
+    let since = edge.started.map_or_else(String::new, |at| format!(", up {}", span(at, status.now)));
+    let version = match edge.version.as_str() {
+        same if same.is_empty() || same == status.version => String::new(),
+        other => format!(", stormpost {other}"),
+    };
+    format!("{process}{}{since}{version}", edge.words)
 }
 
 fn show(desk: &Desk, status: &Status) {
@@ -80,6 +90,9 @@ fn show(desk: &Desk, status: &Status) {
     let size = write_size(queue.bytes);
     out.say("");
     out.say(&format!("queue     {} messages, {size}{oldest}, {} parked", queue.messages, queue.parked));
+    if let Some(edge) = &status.edge {
+        out.say(&format!("edge      {}", edge_words(edge, status)));
+    }
     let days = status.disk.days.map_or_else(String::new, |days| format!(", room for {days:.0} days"));
     let (free, budget) = (write_size(status.disk.free), write_size(status.disk.budget));
     out.say(&format!("disk      {free} free, at most {budget} may wait{days}"));

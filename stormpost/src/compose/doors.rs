@@ -1,6 +1,7 @@
 //! The doors of the edge and of submission.
 
 use super::stores::Stores;
+use crate::certificates::{CertificateFiles, Certificates};
 use crate::configuration::Configuration;
 use crate::world::Resolver;
 use anyhow::{Context, Result};
@@ -9,7 +10,11 @@ use roads_imap::{Door as ImapDoor, Imap, ImapOptions, Security};
 use rules_policy::Policy;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use stores_directory::Snapshot;
+use stores_journal::Journal;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use words_mail::TraceKey;
 use words_smtp::Extensions;
 use words_world::{Listener, World};
 
@@ -21,11 +26,65 @@ pub fn accept_limits(configuration: &Configuration) -> AcceptLimits {
     configuration.limits.accept()
 }
 
+/// What the road in stands on.
+pub struct Ground {
+    /// Where messages are written.
+    pub journal: Journal,
+    /// Who is here.
+    pub directory: watch::Receiver<Arc<Snapshot>>,
+    /// Makes our trace ids ours.
+    pub trace_key: TraceKey,
+}
+
+/// The certificate that is configured, or one of our own.
+///
+/// # Errors
+/// When its files cannot be read or made.
+pub fn certificates(configuration: &Configuration) -> Result<Certificates> {
+    if let Some(files) = &configuration.tls {
+        let (certificate, key) = (files.certificate.clone(), files.key.clone());
+        return Certificates::open(CertificateFiles { certificate, key });
+    }
+    let names = [configuration.node.name.clone(), "localhost".to_owned()];
+    let (certificates, made) = Certificates::self_signed(&configuration.node.data, &names)?;
+    if made {
+        tracing::warn!(
+            "no certificate is configured: one was made and signed by itself. Other mail servers accept that, people's \
+             mail programs warn; see [tls] in the configuration"
+        );
+    }
+    Ok(certificates)
+}
+
+/// The certificate in use; a task in `running` rereads it when its files change.
+pub fn certificate(
+    certificates: Certificates,
+    stop: &watch::Receiver<bool>,
+    running: &mut JoinSet<()>,
+) -> Certificate {
+    let mut changes = certificates.subscribe();
+    let (publish, certificate) = watch::channel(Some(changes.borrow_and_update().clone()));
+    let mut stop = stop.clone();
+    running.spawn(async move {
+        let follow = async {
+            while changes.changed().await.is_ok() {
+                publish.send_replace(Some(changes.borrow_and_update().clone()));
+            }
+        };
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => {}
+            () = certificates.run() => {}
+            () = follow => {}
+        }
+    });
+    certificate
+}
+
 /// The road in, out of the configuration.
 pub fn accept(
     world: &World,
     configuration: &Configuration,
-    stores: &Stores,
+    ground: Ground,
     tls: Certificate,
     sign_in: Arc<dyn SignIn>,
     call_out: Option<Arc<dyn CallOut>>,
@@ -40,9 +99,9 @@ pub fn accept(
     };
     Accept::new(AcceptParts {
         world: world.clone(),
-        journal: stores.journal.clone(),
-        directory: stores.directory.watch(),
-        trace_key: stores.trace_key.clone(),
+        journal: ground.journal,
+        directory: ground.directory,
+        trace_key: ground.trace_key,
         host: configuration.node.name.clone(),
         tls,
         sign_in,
@@ -54,7 +113,7 @@ pub fn accept(
     })
 }
 
-/// Opens every door of the road in. All or none: a node that serves half of its doors looks well and is not.
+/// Opens every door of the road in to the network. All or none: a node that serves half of its doors looks well and is not.
 ///
 /// # Errors
 /// When a port is taken or may not be used; the text names it.
@@ -70,10 +129,18 @@ pub async fn open(world: &World, configuration: &Configuration) -> Result<Vec<(D
             doors.push((door, open_one(world, *at).await?));
         }
     }
-    let path = &listen.lmtp_local;
-    let local = world.net.listen_local(path).await.with_context(|| format!("opening {}", path.display()))?;
-    doors.push((Door::Local, local));
     Ok(doors)
+}
+
+/// Opens the door by which the other parts of Stormpost hand in their own mail. It takes the place of one that stands
+/// there: only who may write the journal opens it.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub async fn open_local(world: &World, configuration: &Configuration) -> Result<(Door, Box<dyn Listener>)> {
+    let path = &configuration.listen.lmtp_local;
+    let local = world.net.listen_local(path).await.with_context(|| format!("opening {}", path.display()))?;
+    Ok((Door::Local, local))
 }
 
 /// IMAP out of the configuration, with its doors open.

@@ -2,6 +2,7 @@
 
 use super::writers::Writers;
 use crate::configuration::Configuration;
+use crate::edge::EdgeView;
 use anyhow::{Context, Result, bail};
 use std::io;
 use std::path::Path;
@@ -9,17 +10,16 @@ use std::sync::Arc;
 use stores_directory::Directory;
 use stores_journal::{Journal, JournalReader};
 use stores_ledger::Ledger;
-use stores_log::{FileDisk, KeyRing, LogKind, LogOptions, Recovery};
+use stores_log::{FileDisk, KeyRing, LogCounts, LogHealth, LogKind, LogOptions, Position, Recovery};
 use stores_mailbox::{Applier, Bodies, MailboxOptions, Mailboxes, MessageReader, Ready, ViewPlace};
+use tokio::sync::watch;
 use words_mail::{TraceId, TraceKey};
 use words_world::World;
 
 /// Everything a node remembers.
 pub struct Stores {
     /// Every accepted message.
-    pub journal: Journal,
-    /// The journal, for reading.
-    pub reader: JournalReader,
+    pub journal: JournalDesk,
     /// Observations, orders, settlements.
     pub ledger: Ledger,
     /// The mailboxes.
@@ -50,24 +50,159 @@ pub fn log_options(configuration: &Configuration, kind: LogKind) -> LogOptions {
     }
 }
 
-/// Opens all stores of a node. Blocks on the disk. The writers run already; the applier must be run, for it makes visible
-/// in the mailboxes what their log has confirmed.
+/// The journal as this node works with it: written in this process, or by the edge in a process of its own.
+#[derive(Clone)]
+pub struct JournalDesk {
+    reader: JournalReader,
+    writer: JournalWriter,
+}
+
+#[derive(Clone)]
+enum JournalWriter {
+    Here(Journal),
+    Edge(EdgeView),
+}
+
+impl JournalDesk {
+    /// Reads the journal; of what is written only what is durable.
+    pub fn reader(&self) -> JournalReader {
+        self.reader.clone()
+    }
+
+    /// The end of what is durable.
+    pub fn durable(&self) -> watch::Receiver<Position> {
+        match &self.writer {
+            JournalWriter::Here(journal) => journal.durable(),
+            JournalWriter::Edge(edge) => edge.durable(),
+        }
+    }
+
+    /// How the journal is.
+    pub fn health(&self) -> LogHealth {
+        match &self.writer {
+            JournalWriter::Here(journal) => journal.health(),
+            JournalWriter::Edge(edge) => edge.health(),
+        }
+    }
+
+    /// What its writer has written since it was started.
+    pub fn written(&self) -> LogCounts {
+        match &self.writer {
+            JournalWriter::Here(journal) => journal.log().counts(),
+            JournalWriter::Edge(edge) => edge.written(),
+        }
+    }
+
+    /// Its writer, when that is this process.
+    pub fn here(&self) -> Option<&Journal> {
+        match &self.writer {
+            JournalWriter::Here(journal) => Some(journal),
+            JournalWriter::Edge(_) => None,
+        }
+    }
+
+    /// Its writer, when that is the edge.
+    pub fn edge(&self) -> Option<&EdgeView> {
+        match &self.writer {
+            JournalWriter::Here(_) => None,
+            JournalWriter::Edge(edge) => Some(edge),
+        }
+    }
+
+    /// Removes messages for good; how many records there were.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn erase(&self, traces: &[TraceId], who: &str, why: &str) -> Result<u64, String> {
+        match &self.writer {
+            JournalWriter::Here(journal) => {
+                let erased = journal.erase(traces, who, why).await;
+                erased.map(|erased| erased.records).map_err(|why| why.to_string())
+            }
+            JournalWriter::Edge(edge) => edge.erase(traces, who, why).await,
+        }
+    }
+
+    /// Lets go of the bodies of messages; of how many records.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn collect(&self, traces: &[TraceId], why: &str) -> Result<u64, String> {
+        match &self.writer {
+            JournalWriter::Here(journal) => {
+                let erased = journal.collect(traces, why).await;
+                erased.map(|erased| erased.records).map_err(|why| why.to_string())
+            }
+            JournalWriter::Edge(edge) => edge.collect(traces, why).await,
+        }
+    }
+}
+
+/// What must be there before the edge is started, so that both processes find the same.
+pub struct Footing {
+    /// The keys of everything stored.
+    pub keys: KeyRing,
+    /// Makes our trace ids ours.
+    pub trace_key: TraceKey,
+    /// Who is here, as the configuration says.
+    pub directory: Directory,
+}
+
+/// Makes and opens what both processes need.
 ///
 /// # Errors
 /// When a file cannot be read or written; the text says which and what to do.
-pub fn open(world: &World, configuration: &Configuration) -> Result<(Stores, Writers, Applier)> {
-    let data = &configuration.node.data;
-    let keys = keys(world, configuration)?;
-    let trace_key = trace_key(world, &data.join("trace.key"))?;
-    let mut writers = Writers::default();
+pub fn footing(world: &World, configuration: &Configuration) -> Result<Footing> {
+    Ok(Footing {
+        keys: keys(world, configuration)?,
+        trace_key: trace_key(world, configuration)?,
+        directory: directory(world, configuration)?,
+    })
+}
 
+/// The journal, for reading while the edge writes it.
+pub fn followed_journal(
+    world: &World,
+    configuration: &Configuration,
+    footing: &Footing,
+    edge: &EdgeView,
+) -> JournalDesk {
+    let dir = log_options(configuration, LogKind::Journal).dir;
+    let reader = JournalReader::following(world, footing.keys.clone(), &dir, edge.durable());
+    JournalDesk { reader, writer: JournalWriter::Edge(edge.clone()) }
+}
+
+/// The journal, for writing in this process.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn own_journal(
+    world: &World,
+    configuration: &Configuration,
+    footing: &Footing,
+    writers: &mut Writers,
+) -> Result<JournalDesk> {
     let options = log_options(configuration, LogKind::Journal);
     let (journal, writer, recovery) =
-        Journal::open(world, keys.clone(), options).context("opening the journal")?;
+        Journal::open(world, footing.keys.clone(), options).context("opening the journal")?;
     report("journal", &recovery);
     writers.start_log("journal", journal.log(), writer)?;
-    let reader = journal.reader();
+    Ok(JournalDesk { reader: journal.reader(), writer: JournalWriter::Here(journal) })
+}
 
+/// Opens all other stores of a node. Blocks on the disk. The writers run already; the applier must be run, for it makes
+/// visible in the mailboxes what their log has confirmed.
+///
+/// # Errors
+/// When a file cannot be read or written; the text says which and what to do.
+pub fn open(
+    world: &World,
+    configuration: &Configuration,
+    footing: Footing,
+    journal: JournalDesk,
+    writers: &mut Writers,
+) -> Result<(Stores, Applier)> {
+    let Footing { keys, trace_key, directory } = footing;
     let options = log_options(configuration, LogKind::Ledger);
     let (ledger, writer, recovery) =
         Ledger::open(world, keys.clone(), options).context("opening the ledger")?;
@@ -76,18 +211,16 @@ pub fn open(world: &World, configuration: &Configuration) -> Result<(Stores, Wri
 
     let options = MailboxOptions {
         log: log_options(configuration, LogKind::Mailbox),
-        view: ViewPlace::File(data.join("mailbox.sqlite")),
+        view: ViewPlace::File(configuration.node.data.join("mailbox.sqlite")),
         trace_key: Some(trace_key.clone()),
     };
-    let bodies: Arc<dyn Bodies> = Arc::new(JournalBodies(reader.clone()));
+    let bodies: Arc<dyn Bodies> = Arc::new(JournalBodies(journal.reader()));
     let Ready { mailboxes, writer, applier, recovery } =
         Mailboxes::open(world, keys, options, bodies).context("opening the mailboxes")?;
     report("mailbox log", &recovery);
     writers.start_log("mailbox", mailboxes.log(), writer)?;
 
-    let directory = directory(world, configuration)?;
-    let stores = Stores { journal, reader, ledger, mailboxes, directory, trace_key };
-    Ok((stores, writers, applier))
+    Ok((Stores { journal, ledger, mailboxes, directory, trace_key }, applier))
 }
 
 /// Opens the directory and brings it up to the configuration.
@@ -123,7 +256,12 @@ pub fn keys(world: &World, configuration: &Configuration) -> Result<KeyRing> {
     }
 }
 
-fn trace_key(world: &World, path: &Path) -> Result<TraceKey> {
+/// The key that makes our trace ids ours; made at the first start.
+///
+/// # Errors
+/// When its file cannot be read or written.
+pub fn trace_key(world: &World, configuration: &Configuration) -> Result<TraceKey> {
+    let path = &configuration.node.data.join("trace.key");
     let name = || format!("the key of the trace ids {}", path.display());
     match world.disk.read(path) {
         Ok(bytes) => {
@@ -159,7 +297,8 @@ pub fn lock(data: &Path) -> Result<stores_log::DirLock> {
     }
 }
 
-fn report(log: &str, recovery: &Recovery) {
+/// Says what was found when a log was opened.
+pub(crate) fn report(log: &str, recovery: &Recovery) {
     if recovery.tail_doubtful {
         tracing::warn!(
             log,

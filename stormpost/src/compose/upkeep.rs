@@ -3,10 +3,10 @@
 //! A body leaves only when no queue and no mailbox refers to it and its time has passed. What is known about the
 //! message stays, and the chain still holds.
 
+use super::stores::JournalDesk;
 use crate::configuration::Retention;
 use roads_deliver::QueueView;
 use std::time::Duration;
-use stores_journal::Journal;
 use stores_ledger::Ledger;
 use stores_mailbox::Mailboxes;
 use tokio::sync::watch;
@@ -26,7 +26,7 @@ pub struct Upkeep {
     /// The time.
     pub world: World,
     /// Accepted mail.
-    pub journal: Journal,
+    pub journal: JournalDesk,
     /// Observations.
     pub ledger: Ledger,
     /// The mailboxes.

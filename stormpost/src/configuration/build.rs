@@ -3,7 +3,7 @@
 use super::reader::{At, Reader, Section, parse_address};
 use super::source::{Fault, Faults, Source};
 use super::{
-    Configuration, DeliverKind, DkimSettings, DomainSettings, Limits, Listen, Login, MailServer,
+    Configuration, DeliverKind, DkimSettings, DomainSettings, EdgePlace, Limits, Listen, Login, MailServer,
     MailboxLogin, MailboxServer, Node, Notices, Outbound, PrimarySettings, Retention, Secret, SecretSource,
     ServerPlace, TenantSettings, TlsFiles, TlsWanted, TrustWanted, nearest,
 };
@@ -100,6 +100,7 @@ fn node(section: &Section<'_>) -> Option<Node> {
     let name_server = section.parsed("name_server", |text| {
         text.parse().map_err(|_| format!("{text:?} is not an address and port, as in \"192.0.2.53:53\""))
     });
+    let edge = section.choice("edge");
     let key_file = section.path("key_file").map(|at| at.value);
     let data = data?.value;
     Some(Node {
@@ -107,6 +108,7 @@ fn node(section: &Section<'_>) -> Option<Node> {
         key_file: key_file.unwrap_or_else(|| data.join("key")),
         data,
         log_json: log?.value == "json",
+        edge: if edge?.value == "inside" { EdgePlace::Inside } else { EdgePlace::Process },
         name_server: name_server.map(|at| at.value),
     })
 }

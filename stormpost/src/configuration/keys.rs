@@ -235,6 +235,14 @@ pub const KEYS: &[Key] = &[
         None,
         "The DNS server to ask, as `192.0.2.53:53`. By default those of the machine.",
     ),
+    key(
+        "node",
+        "edge",
+        Choice(&["process", "inside"]),
+        Some("process"),
+        "Where mail is taken in. `process`: in a process of its own, which goes on taking mail while everything else is \
+         dead, hung or being replaced. `inside`: in the one process that does everything, for small hosts and trials.",
+    ),
     // [listen]
     key("listen", "smtp", Sockets, None, "Mail from other servers, port 25: what the MX points to."),
     key("listen", "submission", Sockets, None, "People's mail programs sending, port 587, with STARTTLS."),

@@ -67,6 +67,17 @@ pub struct Node {
     pub log_json: bool,
     /// The DNS server to ask instead of the machine's own.
     pub name_server: Option<SocketAddr>,
+    /// Where mail is taken in.
+    pub edge: EdgePlace,
+}
+
+/// Where mail is taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgePlace {
+    /// In a process of its own.
+    Process,
+    /// In the one process that does everything.
+    Inside,
 }
 
 /// The doors; an empty list is a shut door.
@@ -448,6 +459,8 @@ impl Configuration {
             digest_age: limits.password_memory,
             learned_max: limits.learned,
             learned_age: limits.learned_age,
+            // Whoever takes mail in asks the primaries about recipients, and writes down what they said.
+            learns: self.node.edge == EdgePlace::Inside,
             ..stores_directory::Options::new(self.node.data.join("directory"))
         }
     }
@@ -460,6 +473,21 @@ impl Configuration {
     /// The local socket that commands talk to the running node by.
     pub fn control_socket(&self) -> PathBuf {
         self.node.data.join("control.sock")
+    }
+
+    /// The local socket of the edge's process.
+    pub fn edge_socket(&self) -> PathBuf {
+        self.node.data.join("edge.sock")
+    }
+
+    /// The file whose lock says who writes the journal.
+    pub fn edge_lock(&self) -> PathBuf {
+        self.node.data.join("edge.lock")
+    }
+
+    /// The local socket by which the edge's process asks what it may not know itself.
+    pub fn inside_socket(&self) -> PathBuf {
+        self.node.data.join("inside.sock")
     }
 
     /// The file whose lock says that somebody has the data folder for himself.

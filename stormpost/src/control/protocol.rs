@@ -368,6 +368,9 @@ pub struct Status {
     pub queue: QueueTotals,
     /// Where it is kept.
     pub disk: DiskStatus,
+    /// The process that takes mail in; none when it is taken in by the one process that does everything.
+    #[serde(default)]
+    pub edge: Option<EdgeStatus>,
     /// Who could sign in here if the primaries were gone.
     pub coverage: Coverage,
     /// What somebody should see to, each in a sentence.
@@ -380,6 +383,24 @@ impl Status {
     pub fn is_well(&self) -> bool {
         self.warnings.is_empty() && self.primaries.values().all(|primary| primary.state == State::Ready)
     }
+}
+
+/// How the process stands that takes mail in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeStatus {
+    /// Whether it answers.
+    pub up: bool,
+    /// Its process, when it is up.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    /// When it was started; its version may be older than the node's until then.
+    #[serde(default)]
+    pub started: Option<Time>,
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// How it stands, for people.
+    pub words: String,
 }
 
 /// How one primary stands.

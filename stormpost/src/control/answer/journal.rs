@@ -2,7 +2,6 @@
 
 use super::{Answers, Caller, Ended, No, off_loop, reason};
 use crate::control::protocol::QueueState;
-use stores_log::Erasure;
 use words_mail::TraceId;
 
 impl Answers {
@@ -22,12 +21,11 @@ impl Answers {
         }
         let reader = self.parts.journal.reader();
         let found = off_loop(move || reader.find(trace).map_err(No::failed)).await?;
-        let Some(entry) = found else {
+        if found.is_none() {
             return Err(No::not_found(format!("the journal holds no message {trace}")));
-        };
-        let erasure = Erasure { who: caller.by.clone(), why, keep_meta: false };
-        let erased = self.parts.journal.log().erase(&[entry.position], &erasure).await.map_err(No::failed)?;
-        tracing::info!(by = %caller.by, %trace, why = %erasure.why, records = erased.records, "erased from the journal");
+        }
+        let records = self.parts.journal.erase(&[trace], &caller.by, &why).await.map_err(No::failed)?;
+        tracing::info!(by = %caller.by, %trace, why, records, "erased from the journal");
         Ok(format!(
             "the content of {trace} is gone from the journal; its hash stays, with who erased it, when and why. A copy in a \
              mailbox here can be opened no more"

@@ -14,18 +14,22 @@ mod notice;
 mod queue;
 mod reconcile;
 mod status;
+#[cfg(test)]
+mod tests;
 mod trace;
 pub use door::serve;
+use latest::Settled;
 pub use latest::{Latest, Seen};
 
 use super::protocol::{Answer, Call, Item, Refused, Request};
+use crate::compose::stores::JournalDesk;
 use crate::configuration::{Configuration, visible};
 use roads_deliver::QueueView;
 use roads_mirror::Prover;
 use std::sync::Arc;
 use stores_directory::Directory;
-use stores_journal::Journal;
 use stores_ledger::Ledger;
+use stores_log::LogCounts;
 use stores_mailbox::Mailboxes;
 use tokio::sync::mpsc;
 use words_mail::{PrimaryId, Time};
@@ -46,7 +50,7 @@ pub struct Parts {
     /// What was chosen.
     pub configuration: Arc<Configuration>,
     /// Accepted mail.
-    pub journal: Journal,
+    pub journal: JournalDesk,
     /// What happened.
     pub ledger: Ledger,
     /// The mailboxes here.
@@ -140,6 +144,26 @@ impl Answers {
     /// What was seen and decided last.
     pub fn latest(&self) -> Arc<Latest> {
         self.latest.clone()
+    }
+
+    /// What waits.
+    pub fn queue(&self) -> &QueueView {
+        &self.parts.queue
+    }
+
+    /// What was settled since the start, by where to and how.
+    pub(crate) fn settled(&self) -> Settled {
+        self.latest.seen().settled
+    }
+
+    /// What each log wrote since the start.
+    pub(crate) fn log_counts(&self) -> [(&'static str, LogCounts); 3] {
+        let Parts { journal, ledger, mailboxes, .. } = &*self.parts;
+        [
+            ("journal", journal.written()),
+            ("ledger", ledger.log().counts()),
+            ("mailbox", mailboxes.log().counts()),
+        ]
     }
 
     /// Answers one call; what it tells on the way goes to the caller.

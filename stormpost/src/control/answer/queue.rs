@@ -23,10 +23,10 @@ const TOGETHER: usize = 256;
 
 /// What one entry in the ledger is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct About {
+pub(crate) struct About {
     trace: Option<TraceId>,
     recipient: Option<Address>,
-    destination: Option<Destination>,
+    pub(crate) destination: Option<Destination>,
 }
 
 impl Answers {
@@ -149,7 +149,7 @@ fn entry(about: About, deed: &QueueDeed, at: Time, why: &str, by: &str) -> store
 }
 
 /// The destination, or everything, when that is what is paused or resumed: also what comes later.
-fn whole(which: &QueueQuery, deed: &QueueDeed) -> Option<About> {
+pub(crate) fn whole(which: &QueueQuery, deed: &QueueDeed) -> Option<About> {
     if !matches!(deed, QueueDeed::Pause | QueueDeed::Resume) {
         return None;
     }

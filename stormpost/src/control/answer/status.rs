@@ -3,8 +3,11 @@
 use super::latest::{STALE, Seen};
 use super::{Answers, No, off_loop};
 use crate::configuration::PrimarySettings;
-use crate::control::protocol::{DiskStatus, Lag, Pinned, PlaneStatus, PrimaryStatus, QueueTotals, Status};
+use crate::edge::Standing;
+use crate::control::protocol::{DiskStatus, EdgeStatus, Lag, Pinned, PlaneStatus, PrimaryStatus, QueueTotals, Status};
 use roads_deliver::Counts;
+use std::path::Path;
+use std::time::Duration;
 use stores_ledger::InForce;
 use stores_log::LogHealth;
 use words_mail::{Order, OrderKind, Plane, PrimaryId, RequestKind, Scope, State, Time};
@@ -13,6 +16,8 @@ use words_mail::{Order, OrderKind, Plane, PrimaryId, RequestKind, Scope, State, 
 const DAYS_LOW: f64 = 3.0;
 /// Changes of one account that are counted; beyond it there are many.
 const CHANGES_MAX: u32 = 1_000;
+/// A journal younger than this says nothing about a day.
+const PACE_AFTER: Duration = Duration::from_secs(6 * 3_600);
 /// A request that waits so long for its order is a warning, microseconds.
 const ORDER_LATE: i64 = 15_000_000;
 
@@ -41,7 +46,8 @@ impl Answers {
                 oldest: counts.oldest,
                 parked: counts.parked,
             },
-            disk: self.disk(),
+            disk: self.disk(now, counts.bytes),
+            edge: parts.journal.edge().map(|edge| edge_status(edge.standing())),
             coverage: parts.directory.coverage(),
             ..Status::default()
         };
@@ -64,7 +70,7 @@ impl Answers {
 
     fn lag(&self, settings: &PrimarySettings, counts: &Counts) -> Lag {
         let messages = counts.by_primary.get(&settings.id).copied().unwrap_or_default();
-        let oldest = counts.oldest.filter(|_| messages > 0);
+        let oldest = counts.oldest_for.get(&settings.id).copied();
         Lag { messages, changes: self.changes(settings), oldest }
     }
 
@@ -84,7 +90,7 @@ impl Answers {
         owed.sum()
     }
 
-    fn disk(&self) -> DiskStatus {
+    fn disk(&self, now: Time, waiting: u64) -> DiskStatus {
         let parts = &self.parts;
         let limits = &parts.configuration.limits;
         let health = |health: LogHealth| match health {
@@ -93,22 +99,46 @@ impl Answers {
             LogHealth::Failed(why) => format!("the disk did not confirm ({why}); restart the node"),
         };
         let free = parts.world.disk.free(&parts.configuration.node.data).unwrap_or_default();
+        let free = free.saturating_sub(limits.reserve);
+        let room = free.min(limits.spool_size.saturating_sub(waiting));
         DiskStatus {
-            free: free.saturating_sub(limits.reserve),
+            free,
             budget: limits.spool_size,
-            days: None,
+            days: self.bytes_a_day(now).map(|pace| room as f64 / pace),
             logs: [
                 ("journal".to_owned(), health(parts.journal.health())),
                 ("ledger".to_owned(), health(parts.ledger.health())),
+                ("mailbox".to_owned(), health(parts.mailboxes.health())),
             ]
             .into(),
         }
+    }
+
+    /// How much the journal has grown a day since its oldest segment, which retention keeps near; `None` in the first
+    /// hours, or while there is nothing to judge by.
+    fn bytes_a_day(&self, now: Time) -> Option<f64> {
+        let parts = &self.parts;
+        let times = parts.journal.reader().log_reader().segment_times().ok()?;
+        let age = now.since(times.first()?.1);
+        if age < PACE_AFTER {
+            return None;
+        }
+        let folder = parts.configuration.node.data.join("journal");
+        let of = |folder: &Path| -> u64 {
+            parts.world.disk.list(folder).unwrap_or_default().iter().map(|entry| entry.len).sum()
+        };
+        let bytes = of(&folder) + of(&folder.join("bodies"));
+        let days = age.as_secs_f64() / 86_400.0;
+        (bytes > 0).then(|| (bytes as f64 / days).max(1.0))
     }
 
     fn warnings(&self, status: &Status, in_force: &InForce, seen: &Seen) -> Vec<String> {
         let mut warnings = Vec::new();
         for (log, health) in status.disk.logs.iter().filter(|(_, health)| *health != "open") {
             warnings.push(format!("{log}: {health}"));
+        }
+        if let Some(edge) = status.edge.as_ref().filter(|edge| !edge.up) {
+            warnings.push(format!("perhaps no mail is taken in: {}", edge.words));
         }
         if let Some(days) = status.disk.days.filter(|days| *days < DAYS_LOW) {
             warnings.push(format!("at the pace of the last days there is room for {days:.1} days only"));
@@ -150,13 +180,28 @@ impl Answers {
     }
 }
 
+fn edge_status(standing: Standing) -> EdgeStatus {
+    let down = |words| EdgeStatus { up: false, pid: None, started: None, version: String::new(), words };
+    match standing {
+        Standing::Up { pid, since, version } => EdgeStatus {
+            up: true,
+            pid: Some(pid),
+            started: Some(since),
+            version,
+            words: "takes mail".to_owned(),
+        },
+        Standing::Starting => down("is starting".to_owned()),
+        Standing::Away(words) | Standing::Failed(words) => down(words),
+    }
+}
+
 /// What is known of one primary.
-struct Look<'a> {
-    primary: &'a PrimaryId,
-    in_force: &'a InForce,
-    seen: &'a Seen,
-    now: Time,
-    lag: Lag,
+pub(crate) struct Look<'a> {
+    pub(crate) primary: &'a PrimaryId,
+    pub(crate) in_force: &'a InForce,
+    pub(crate) seen: &'a Seen,
+    pub(crate) now: Time,
+    pub(crate) lag: Lag,
 }
 
 /// The worse, the higher.
@@ -171,7 +216,7 @@ pub(crate) fn rank(state: State) -> u8 {
 }
 
 impl Look<'_> {
-    fn status(&self) -> PrimaryStatus {
+    pub(crate) fn status(&self) -> PrimaryStatus {
         let state = |plane: Plane| self.in_force.state(self.primary, plane);
         let worst = Plane::ALL.into_iter().map(state).max_by_key(|state| rank(*state));
         let worst = worst.unwrap_or(State::Ready);

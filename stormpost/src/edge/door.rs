@@ -1,0 +1,191 @@
+//! The edge's answers to the inside.
+
+use super::view::EdgeView;
+use super::words::{EdgeAnswer, EdgeCall, Hello, Statement, TRACES_MAX, Talk};
+use roads_accept::Accept;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use stores_directory::Follower;
+use stores_journal::{Erased, Journal, LogError};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use words_world::{Listener, Stream};
+
+/// Connections at once: the inside, the one that replaces it, and a few commands.
+const CONNECTIONS_MAX: usize = 32;
+/// How long a caller may take for its call.
+const CALL_TIME: Duration = Duration::from_secs(5);
+/// How often it is said how the edge stands when nothing changes, and that something long goes on.
+const PULSE: Duration = Duration::from_millis(500);
+/// The rest after an error at the door.
+const REST: Duration = Duration::from_millis(50);
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub(crate) struct Answering {
+    pub(crate) hello: Hello,
+    pub(crate) journal: Journal,
+    pub(crate) directory: Arc<Follower>,
+    pub(crate) accept: Arc<Accept>,
+    /// Set by a call to end.
+    pub(crate) ending: watch::Sender<bool>,
+}
+
+impl Answering {
+    /// Answers until `stop` says so.
+    pub(crate) async fn serve(self, listener: Box<dyn Listener>, mut stop: watch::Receiver<bool>) {
+        let mut talks = JoinSet::new();
+        loop {
+            let connected = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                Some(_) = talks.join_next(), if !talks.is_empty() => continue,
+                connected = listener.accept(), if talks.len() < CONNECTIONS_MAX => connected,
+            };
+            match connected {
+                Ok(connected) => {
+                    let answering = self.clone();
+                    talks.spawn(async move {
+                        let _ = answering.converse(connected.stream).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the edge's socket gave no connection");
+                    sleep(REST).await;
+                }
+            }
+        }
+    }
+
+    async fn converse(self, stream: Box<dyn Stream>) -> io::Result<()> {
+        let mut talk = Talk::new(stream);
+        match talk.hear(CALL_TIME).await? {
+            EdgeCall::Hello => talk.say(&EdgeAnswer::Hello(self.hello)).await,
+            EdgeCall::Follow => self.follow(talk).await,
+            EdgeCall::Look => {
+                let looked = tokio::task::spawn_blocking(move || self.directory.look()).await;
+                let answer = match looked {
+                    Ok(Ok(())) => EdgeAnswer::Done { records: 0 },
+                    Ok(Err(why)) => EdgeAnswer::Failed { words: why.to_string() },
+                    Err(fault) => EdgeAnswer::Failed { words: fault.to_string() },
+                };
+                talk.say(&answer).await
+            }
+            EdgeCall::Erase { traces, .. } | EdgeCall::Collect { traces, .. }
+                if traces.len() > TRACES_MAX =>
+            {
+                talk.say(&EdgeAnswer::Failed { words: "too many messages at once".to_owned() }).await
+            }
+            EdgeCall::Erase { traces, who, why } => {
+                let journal = self.journal;
+                rewrite(talk, async move { journal.erase(&traces, &who, &why).await }).await
+            }
+            EdgeCall::Collect { traces, why } => {
+                let journal = self.journal;
+                rewrite(talk, async move { journal.collect(&traces, &why).await }).await
+            }
+            EdgeCall::Stop => {
+                self.ending.send_replace(true);
+                talk.say(&EdgeAnswer::Done { records: 0 }).await
+            }
+        }
+    }
+
+    /// Says how the edge stands for as long as somebody listens.
+    async fn follow(&self, mut talk: Talk) -> io::Result<()> {
+        let mut durable = self.journal.durable();
+        let mut health = self.journal.watch_health();
+        loop {
+            let statement = Statement {
+                durable: *durable.borrow_and_update(),
+                health: health.borrow_and_update().clone().into(),
+                counts: counts(&self.accept, &self.journal),
+            };
+            talk.say(&EdgeAnswer::Stands(statement)).await?;
+            tokio::select! {
+                biased;
+                changed = health.changed() => changed.map_err(io::Error::other)?,
+                changed = durable.changed() => changed.map_err(io::Error::other)?,
+                () = sleep(PULSE) => {}
+            }
+        }
+    }
+}
+
+/// Names of what was written into the journal, among the counts.
+pub(crate) const RECORDS: &str = "journal_records";
+pub(crate) const BYTES: &str = "journal_bytes";
+pub(crate) const SYNCS: &str = "journal_syncs";
+
+/// Where what was done with mail that came in is counted.
+#[derive(Clone)]
+pub enum TakenIn {
+    /// In this process.
+    Here {
+        /// The road in.
+        accept: Arc<Accept>,
+        /// Where it writes.
+        journal: Journal,
+    },
+    /// In the edge's.
+    Edge(EdgeView),
+}
+
+impl TakenIn {
+    /// The counts, by name.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        match self {
+            TakenIn::Here { accept, journal } => counts(accept, journal),
+            TakenIn::Edge(edge) => edge.counts(),
+        }
+    }
+}
+
+/// What the road in has done, and the journal with it, by name.
+fn counts(accept: &Accept, journal: &Journal) -> BTreeMap<String, u64> {
+    let counts = accept.counts();
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let written = journal.log().counts();
+    [
+        ("connections", read(&counts.connections)),
+        ("turned_away", read(&counts.turned_away)),
+        ("accepted", read(&counts.accepted)),
+        ("repeated", read(&counts.repeated)),
+        ("refused", read(&counts.refused)),
+        ("deferred", read(&counts.deferred)),
+        ("recipients_refused", read(&counts.recipients_refused)),
+        ("parked", read(&counts.parked)),
+        ("sign_ins_failed", read(&counts.sign_ins_failed)),
+        (RECORDS, written.records),
+        (BYTES, written.bytes),
+        (SYNCS, written.syncs),
+    ]
+    .map(|(name, count)| (name.to_owned(), count))
+    .into()
+}
+
+/// Writes segments anew on a thread where it may block, and says meanwhile that it goes on. It is finished even when
+/// nobody listens any more.
+async fn rewrite(
+    mut talk: Talk,
+    work: impl Future<Output = Result<Erased, LogError>> + Send + 'static,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Handle::current();
+    let mut done = tokio::task::spawn_blocking(move || runtime.block_on(work));
+    let answer = loop {
+        tokio::select! {
+            biased;
+            done = &mut done => break match done {
+                Ok(Ok(erased)) => EdgeAnswer::Done { records: erased.records },
+                Ok(Err(why)) => EdgeAnswer::Failed { words: why.to_string() },
+                Err(fault) => EdgeAnswer::Failed { words: fault.to_string() },
+            },
+            () = sleep(PULSE) => talk.say(&EdgeAnswer::Wait).await?,
+        }
+    };
+    talk.say(&answer).await
+}
