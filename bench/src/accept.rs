@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use stories::stormpost::{Company, Hop, Setup};
-use stories::{Lab, Stormpost};
+use stories::{Lab, Names, Stormpost};
 
 use crate::load::{Figures, Load};
 use crate::peers::{DEFAULT, Postfix, TUNED};
@@ -46,12 +46,14 @@ pub struct Accept {
     size: Option<usize>,
 }
 
-/// A Stormpost that hands everything to `sink` and knows the load's recipients.
-pub fn stormpost(lab: &Lab, sink: u16) -> Stormpost {
+/// A Stormpost that hands everything to `sink`, knows the load's recipients and asks `names`: what is measured must not
+/// be somebody's name server.
+pub fn stormpost(lab: &Lab, sink: u16, names: &Names) -> Stormpost {
     let people: Vec<String> = (0..PEOPLE).map(|n| format!("person{n}")).collect();
-    let names: Vec<&str> = people.iter().map(String::as_str).collect();
-    let company = Company { hop: Some(Hop::Smtp(sink)), ..Company::alone("company.test", &names) };
-    Stormpost::start(lab, "stormpost", &Setup::with(vec![company]))
+    let locals: Vec<&str> = people.iter().map(String::as_str).collect();
+    let company = Company { hop: Some(Hop::Smtp(sink)), ..Company::alone("company.test", &locals) };
+    let setup = Setup { names: Some(names.address), ..Setup::with(vec![company]) };
+    Stormpost::start(lab, "stormpost", &setup)
 }
 
 /// The load's recipients.
@@ -101,7 +103,7 @@ impl Accept {
         size: usize,
         messages: usize,
     ) -> (Figures, usize) {
-        let sink = Sink::start();
+        let (sink, names) = (Sink::start(), Names::start());
         let lab = Lab::below(&self.on, name);
         let load = |port: u16| {
             let load = Load {
@@ -116,7 +118,7 @@ impl Accept {
             load.run()
         };
         let figures = match peer {
-            "stormpost" => load(stormpost(&lab, sink.port).smtp),
+            "stormpost" => load(stormpost(&lab, sink.port, &names).smtp),
             "postfix" => load(Postfix::start(lab.dir(), sink.port, DEFAULT).port),
             _ => load(Postfix::start(lab.dir(), sink.port, TUNED).port),
         };

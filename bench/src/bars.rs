@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use stories::crowd::Crowd;
 use stories::load::SmtpTalk;
-use stories::{Lab, Stormpost};
+use stories::{Lab, Names, Stormpost};
 
 use crate::accept::{recipients, stormpost};
 use crate::load::Load;
@@ -22,7 +22,8 @@ fn megabytes(bytes: u64) -> String {
 pub fn memory(on: &Path) {
     let lab = Lab::below(on, "memory");
     let sink = Sink::start();
-    let stormpost = stormpost(&lab, sink.port);
+    let names = Names::start();
+    let stormpost = stormpost(&lab, sink.port, &names);
     println!("at rest: {}", megabytes(stormpost.resident()));
     let mut crowd = Crowd::gather(stormpost.smtp, 10_000);
     crowd.say(b"EHLO idle.outside.test\r\n");
@@ -82,7 +83,8 @@ pub fn restart(on: &Path, queued: usize) {
     let lab = Lab::below(on, "restart");
     // Nobody listens there: everything waits.
     let dead = stories::ports::free_port();
-    let mut stormpost = stormpost(&lab, dead);
+    let names = Names::start();
+    let mut stormpost = stormpost(&lab, dead, &names);
     let load = Load {
         target: SocketAddr::from(([127, 0, 0, 1], stormpost.smtp)),
         sessions: 50,
@@ -126,7 +128,8 @@ pub fn restart(on: &Path, queued: usize) {
 pub fn delay(on: &Path, messages: usize) {
     let lab = Lab::below(on, "delay");
     let sink = Sink::stamping();
-    let stormpost = stormpost(&lab, sink.port);
+    let names = Names::start();
+    let stormpost = stormpost(&lab, sink.port, &names);
     let load = stories::Load {
         sessions: 4,
         messages: messages / 4,
@@ -143,7 +146,10 @@ pub fn delay(on: &Path, messages: usize) {
         sent.iter().filter_map(|one| Some(came.get(&one.id)?.saturating_duration_since(one.at))).collect();
     delays.sort();
     let at = |share: usize| {
-        delays.get((delays.len() * share / 100).min(delays.len().saturating_sub(1))).copied().unwrap_or_default()
+        delays
+            .get((delays.len() * share / 100).min(delays.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
     };
     println!(
         "{} of {} messages: acknowledged → at the primary p50 {:.1} ms, p99 {:.1} ms, slowest {:.1} ms",
