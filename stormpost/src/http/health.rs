@@ -13,12 +13,20 @@ pub(super) fn page(answers: &Answers) -> Page {
 }
 
 pub(super) fn of(status: &Status) -> Page {
-    let closed: Vec<&String> =
-        status.disk.logs.iter().filter(|(_, health)| *health != "open").map(|(log, _)| log).collect();
-    let words = match closed.as_slice() {
-        [] => "mail is taken in".to_owned(),
-        logs => {
-            let names = logs.iter().map(|log| log.as_str()).collect::<Vec<_>>().join(", ");
+    let closed: Vec<&str> = status
+        .disk
+        .logs
+        .iter()
+        .filter(|(_, health)| *health != "open")
+        .map(|(log, _)| log.as_str())
+        .collect();
+    let edge = status.edge.as_ref().filter(|edge| !edge.up);
+    let well = closed.is_empty() && edge.is_none();
+    let words = match (closed.as_slice(), edge) {
+        ([], None) => "mail is taken in".to_owned(),
+        ([], Some(edge)) => format!("perhaps mail is not taken in; the edge: {}", edge.words),
+        (logs, _) => {
+            let names = logs.join(", ");
             format!("mail is not taken in: {names} takes nothing; senders are told to try again")
         }
     };
@@ -32,7 +40,7 @@ pub(super) fn of(status: &Status) -> Page {
         })
         .collect();
     let value = json!({
-        "well": closed.is_empty(),
+        "well": well,
         "words": words,
         "node": status.node,
         "version": status.version,
@@ -46,6 +54,6 @@ pub(super) fn of(status: &Status) -> Page {
     });
     let mut body = serde_json::to_string_pretty(&value).unwrap_or_default();
     body.push('\n');
-    let code = if closed.is_empty() { "200 OK" } else { "503 Service Unavailable" };
+    let code = if well { "200 OK" } else { "503 Service Unavailable" };
     Page { status: code, kind: "application/json", body }
 }

@@ -69,6 +69,15 @@ fn the_node_is_well_while_it_takes_in_mail_whatever_its_primary_does() {
     let shut = health::of(&status("the disk is nearly full", State::Ready));
     assert_eq!(shut.status, "503 Service Unavailable");
     assert!(shut.body.contains("journal takes nothing"), "{}", shut.body);
+    let mut headless = status("open", State::Ready);
+    headless.edge = Some(crate::control::protocol::EdgeStatus {
+        up: false,
+        pid: None,
+        started: None,
+        version: String::new(),
+        words: "is starting".into(),
+    });
+    assert_eq!(health::of(&headless).status, "503 Service Unavailable");
     let value: serde_json::Value = serde_json::from_str(&well.body).unwrap();
     assert_eq!((value["well"].as_bool(), value["up_seconds"].as_u64()), (Some(true), Some(10)));
 }

@@ -3,8 +3,10 @@
 use super::latest::{STALE, Seen};
 use super::{Answers, No, off_loop};
 use crate::configuration::PrimarySettings;
+use crate::control::protocol::{
+    DiskStatus, EdgeStatus, Lag, Pinned, PlaneStatus, PrimaryStatus, QueueTotals, Status,
+};
 use crate::edge::Standing;
-use crate::control::protocol::{DiskStatus, EdgeStatus, Lag, Pinned, PlaneStatus, PrimaryStatus, QueueTotals, Status};
 use roads_deliver::Counts;
 use std::path::Path;
 use std::time::Duration;

@@ -88,7 +88,8 @@ impl House {
     fn status(&self, waiting: u64) -> PrimaryStatus {
         let (in_force, seen) = (self.ledger.in_force(), self.latest.seen());
         let lag = Lag { messages: waiting, ..Lag::default() };
-        Look { primary: &office(), in_force: &in_force, seen: &seen, now: self.world.clock.now(), lag }.status()
+        Look { primary: &office(), in_force: &in_force, seen: &seen, now: self.world.clock.now(), lag }
+            .status()
     }
 
     async fn end(self) {
@@ -118,7 +119,10 @@ async fn each_state_is_told_in_peoples_words() {
     house.order(Plane::Inbound, State::Suspect, State::Active).await;
     let status = house.status(3);
     assert_eq!(status.words, "Down since 10:42 UTC, we carry the mail");
-    assert_eq!((status.event, status.on.as_slice()), (Some(EventId(1)), [OrderKind::PauseDeliveries].as_slice()));
+    assert_eq!(
+        (status.event, status.on.as_slice()),
+        (Some(EventId(1)), [OrderKind::PauseDeliveries].as_slice())
+    );
     let inbound = &status.planes["inbound"];
     assert_eq!((inbound.state, inbound.order), (State::Active, Some(OrderNumber(2))));
     assert_eq!(inbound.finding, None, "nothing was measured, and silence is not health");
