@@ -50,7 +50,13 @@ pub fn holdings(accounts: &BTreeMap<String, Account>) -> Holdings {
 /// Every acknowledged message must stand in each of its mailboxes exactly once, its own bytes unchanged below what was
 /// put on top; one that was never acknowledged may be there once. `gone` were removed by their owners; more than one
 /// copy is allowed up to `most`.
-pub fn arrived(where_: &str, outbox: &[Sent], found: &Holdings, gone: &BTreeSet<(String, String)>, most: usize) -> Findings {
+pub fn arrived(
+    where_: &str,
+    outbox: &[Sent],
+    found: &Holdings,
+    gone: &BTreeSet<(String, String)>,
+    most: usize,
+) -> Findings {
     let mut wrong = Findings::new();
     for sent in outbox {
         for to in &sent.to {
@@ -109,7 +115,8 @@ pub fn carried_over(diaries: &BTreeMap<String, Diary>, here: &Holdings, there: &
             }
             let theirs: Vec<_> = theirs.iter().cloned().map(Some).collect();
             if theirs != ours.iter().cloned().map(Some).collect::<Vec<_>>() {
-                wrong.push(format!("{address}: {mark} stands here at {ours:?}, at the primary at {theirs:?}"));
+                wrong
+                    .push(format!("{address}: {mark} stands here at {ours:?}, at the primary at {theirs:?}"));
             }
         }
     }

@@ -10,6 +10,7 @@ pub mod dice;
 pub mod fate;
 pub mod judge;
 pub mod life;
+pub mod lives;
 pub mod net;
 pub mod node;
 pub mod person;

@@ -67,7 +67,7 @@ const WORK_MAX: Duration = Duration::from_secs(1_800);
 /// How long everything may need to be settled after that.
 const DRAIN_MAX: Duration = Duration::from_secs(1_800);
 /// How much longer everything is watched after it looks settled: for what comes twice.
-const AFTERWARDS: Duration = Duration::from_secs(75);
+const AFTERWARDS: Duration = Duration::from_secs(45);
 
 /// Lives a life and judges it.
 pub fn live(plan: &Plan, options: Options) -> Verdict {
@@ -331,7 +331,9 @@ impl Life {
                 "the node does not run".clone_into(&mut why);
                 continue;
             };
-            self.take_up_parked(&desk).await;
+            if desk.queue.counts().parked > 0 {
+                self.take_up_parked(&desk).await;
+            }
             match self.owed(&desk) {
                 None => calm += 1,
                 Some(owed) => {
@@ -374,10 +376,11 @@ impl Life {
     /// Does what the postmaster does: what was set aside because nobody knows what became of it is tried again.
     async fn take_up_parked(&self, desk: &Desk) {
         let mut last = BTreeMap::new();
-        for entered in desk.ledger.reader().scan_settlements(None).flatten() {
+        for entered in desk.ledger.reader().scan_settlements(None).map_while(Result::ok) {
             match entered.entry {
                 Entry::Settlement(settlement) => {
-                    let key = (settlement.trace, settlement.recipient.clone(), settlement.destination.clone());
+                    let key =
+                        (settlement.trace, settlement.recipient.clone(), settlement.destination.clone());
                     last.insert(key, matches!(settlement.outcome, Outcome::Parked { .. }));
                 }
                 Entry::QueueAct(act) => {
@@ -480,13 +483,17 @@ impl Life {
                     }
                     _ => {}
                 },
-                Err(why) => self.findings.push(format!("the ledger cannot be read: {why}")),
+                Err(why) => {
+                    self.findings.push(format!("the ledger cannot be read: {why}"));
+                    break;
+                }
             }
         }
         if !numbers.is_sorted_by(|a, b| a < b) {
             self.findings.push(format!("the numbers of orders do not rise: {numbers:?}"));
         }
-        let episodes: u64 = self.plan.troubles.iter().map(|(_, t)| if let Trouble::Flaps(n) = t { *n } else { 1 }).sum();
+        let episodes: u64 =
+            self.plan.troubles.iter().map(|(_, t)| if let Trouble::Flaps(n) = t { *n } else { 1 }).sum();
         // Three planes, each at most four steps from READY to READY.
         let most = 3 * 4 * (episodes + self.supervisor.lives());
         if numbers.len() as u64 > most {
@@ -503,7 +510,10 @@ impl Life {
         let desk = self.desk.borrow().clone();
         let before = desk.as_ref().and_then(|desk| desk.mailboxes.dump().ok());
         drop(desk);
-        self.supervisor.end().await;
+        if tokio::time::timeout(DRAIN_MAX, self.supervisor.end()).await.is_err() {
+            self.findings.push("the node does not end when it is asked to".to_owned());
+            return;
+        }
         match self.supervisor.machine().inspect() {
             Ok((after, wrong)) => {
                 self.findings.extend(wrong);

@@ -2,27 +2,45 @@
 
 use sim::fate::Plan;
 use sim::life::{Options, live};
+use sim::lives::lives;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let number = |n: usize| std::env::args().nth(n).and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = std::env::var("SIM_SEED").ok().and_then(|text| text.parse().ok()) {
-        let plan = Plan::of(seed);
-        println!("{plan:#?}");
-        let verdict = live(&plan, Options { aloud: true, ..Options::default() });
-        println!("{:#?}", verdict.findings);
-        return if verdict.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return aloud(seed);
     }
     let (first, count) = (number(1).unwrap_or(1), number(2).unwrap_or(100));
-    let mut failed = 0;
+    let (mut failed, mut acknowledged, mut seconds) = (0, 0, 0.0);
     let began = std::time::Instant::now();
-    for seed in first..first + count {
-        let verdict = live(&Plan::of(seed), Options::default());
+    lives(first, count, 2, Options::default(), |seed, verdict| {
+        acknowledged += verdict.acknowledged;
+        seconds += verdict.seconds;
         if !verdict.findings.is_empty() {
             failed += 1;
             println!("seed {seed}: {:#?}\n  SIM_SEED={seed} cargo run -p sim", verdict.findings);
         }
-    }
-    println!("{count} lives, {failed} failed, {:.1} s", began.elapsed().as_secs_f64());
+        true
+    });
+    println!(
+        "{count} lives, {failed} failed, {acknowledged} messages acknowledged, {:.1} hours lived in {:.1} s",
+        seconds / 3600.0,
+        began.elapsed().as_secs_f64()
+    );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One life, with everything that is said in it.
+fn aloud(seed: u64) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .without_time()
+        .with_ansi(false)
+        .with_writer(std::io::stdout)
+        .init();
+    let plan = Plan::of(seed);
+    println!("{plan:#?}");
+    let verdict = live(&plan, Options { aloud: true, ..Options::default() });
+    println!("{:#?}", verdict.findings);
+    if verdict.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

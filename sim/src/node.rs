@@ -17,14 +17,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use stores_directory::{Directory, Domain, NewAccount};
+use stores_directory::{Directory, Domain, Hashing, NewAccount};
 use stores_journal::{Journal, JournalReader};
 use stores_ledger::{Entry, Ledger};
 use stores_log::{FaultDisk, KeyRing, Log, LogHealth, LogKind, LogOptions, Position, Writer};
+use stores_mailbox::{Bodies, MailboxOptions, Mailboxes, MessageReader, Ready, ViewPlace};
 use stores_primary::internet::Internet;
 use stores_primary::smtp::{Limits, Place};
 use stores_primary::tls::{Tls, TlsMode, Trust};
-use stores_mailbox::{Bodies, MailboxOptions, Mailboxes, MessageReader, Ready, ViewPlace};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use words_mail::{AccountId, Address, EventId, Plane, PrimaryId, Tenant, TraceId, TraceKey};
@@ -247,6 +247,8 @@ impl Machine {
     fn directory(&self, world: &World) -> Result<Directory, String> {
         let mut options = stores_directory::Options::new("/node/directory");
         options.learns = false;
+        // Nobody has a password here.
+        options.hashing = Hashing { memory_kib: 8, passes: 1, inline: true, ..Hashing::default() };
         let directory = Directory::open(world, options).map_err(words)?;
         let domain = Domain {
             name: DOMAIN.to_owned(),
@@ -300,10 +302,15 @@ impl Machine {
         };
         let quick = Pace { rest: Duration::from_secs(2), wait: Duration::from_secs(5), ..Pace::internet() };
         let mut settings = Settings::new("node-1", internet);
-        settings.internet_pace = Pace { rest_most: Duration::from_secs(20), wait_most: Duration::from_secs(20), ..quick };
+        settings.internet_pace =
+            Pace { rest_most: Duration::from_secs(20), wait_most: Duration::from_secs(20), ..quick };
         let route = PrimaryRoute {
             hop: ways.smtp.clone(),
-            pace: Pace { wait: Duration::from_secs(2), wait_most: Duration::from_secs(30), ..Pace::primary() },
+            pace: Pace {
+                wait: Duration::from_secs(2),
+                wait_most: Duration::from_secs(30),
+                ..Pace::primary()
+            },
             outbound: None,
             // Longer than the primary ever keeps a message in its own queue.
             queue_time: Duration::from_secs(20),
@@ -350,7 +357,11 @@ impl Machine {
             trace_key: TRACE_KEY,
             doors: ways.clone(),
             primaries: vec![PrimaryId(PRIMARY.to_owned())],
-            options: MirrorOptions { look_every: Duration::from_secs(2), ..MirrorOptions::default() },
+            options: MirrorOptions {
+                look_every: Duration::from_secs(2),
+                patience: Duration::from_secs(60),
+                ..MirrorOptions::default()
+            },
         });
         let stop = stop.clone();
         roads.spawn(async move {
@@ -368,7 +379,7 @@ impl Machine {
         stop: &watch::Receiver<bool>,
     ) {
         let books = Arc::new(Books::default());
-        roads.spawn(follow(books.clone(), ledger.clone()));
+        roads.spawn(follow(books.clone(), ledger.clone(), stop.clone()));
         let mut hop = ways.smtp.clone();
         hop.limits = hop.limits.at_most(Duration::from_secs(3));
         let recipient = Address::parse(&self.people[0]).unwrap_or_else(|why| panic!("{why}"));
@@ -473,17 +484,19 @@ impl Owed for Books {
     }
 }
 
-async fn follow(books: Arc<Books>, ledger: Ledger) -> &'static str {
+async fn follow(books: Arc<Books>, ledger: Ledger, mut stop: watch::Receiver<bool>) -> &'static str {
     let mut durable = ledger.durable();
     let mut scan = ledger.scan(None);
     loop {
-        for entered in (&mut scan).flatten() {
+        while let Some(Ok(entered)) = scan.next() {
             if let Entry::Reconciliation(found) = entered.entry {
                 books.0.lock().unwrap_or_else(PoisonError::into_inner).insert(found.event);
             }
         }
-        if durable.changed().await.is_err() {
-            return "the books";
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return "the books",
+            changed = durable.changed() => if changed.is_err() { return "the books" },
         }
     }
 }

@@ -21,11 +21,14 @@ use words_mail::AccountId;
 /// Where a message stands: folder and flags in lower case; `None` when it was removed for good.
 pub type Standing = Option<(String, BTreeSet<String>)>;
 
+/// Folder, UIDVALIDITY, UID: what IMAP says stands for one message for ever.
+pub type Place = (String, u32, u32);
+
 /// What one person was told.
 #[derive(Clone, Debug, Default)]
 pub struct Diary {
-    /// By UIDVALIDITY and UID the mark of the message.
-    pub uids: BTreeMap<(u32, u32), String>,
+    /// By folder, UIDVALIDITY and UID the mark of the message.
+    pub uids: BTreeMap<Place, String>,
     /// By folder name UIDVALIDITY, and the greatest UIDNEXT and MODSEQ seen.
     pub folders: BTreeMap<String, (u32, u32, u64)>,
     /// Where each message may stand, after everything the person did to it. More than one place when the node died
@@ -122,7 +125,7 @@ impl Person {
     pub async fn look(&self, folder: &str) -> Vec<(Folder, Message, String)> {
         let life = self.life();
         let (account, name) = (self.account.clone(), folder.to_owned());
-        let known: BTreeMap<(u32, u32), String> = self.diary().uids.clone();
+        let known: BTreeMap<Place, String> = self.diary().uids.clone();
         let seen = self.ask(move |mailboxes| async move { see(&mailboxes, &account, &name, &known) }).await;
         let seen = match seen {
             Some(Ok(seen)) => seen,
@@ -164,7 +167,7 @@ impl Person {
         diary.folders.insert(name.to_owned(), (uidvalidity, uidnext, modseq));
         let mut here = BTreeSet::new();
         for (message, mark) in &seen.messages {
-            let key = (uidvalidity, message.uid);
+            let key = (name.to_owned(), uidvalidity, message.uid);
             if message.uid >= uidnext {
                 wrong.push(format!("UID {} in {name} is not below UIDNEXT {uidnext}", message.uid));
             }
@@ -196,7 +199,8 @@ impl Person {
         }
         let (folder, message, mark) = self.dice.pick(&seen).clone();
         let how = if self.dice.one_in(3) { How::Remove } else { How::Add };
-        let named: Flags = [*self.dice.pick(&["\\Seen", "\\Flagged", "\\Answered", "work"])].into_iter().collect();
+        let named: Flags =
+            [*self.dice.pick(&["\\Seen", "\\Flagged", "\\Answered", "work"])].into_iter().collect();
         let change: BTreeSet<String> = named.names().map(str::to_lowercase).collect();
         self.act(
             &mark,
@@ -238,7 +242,7 @@ impl Person {
                 let uids = UidRanges::span(message.uid, message.uid);
                 let copied = mailboxes.move_to(&account, folder.id, &uids, &target, By::Person).await?;
                 let new = copied.pairs.iter().flat_map(|(_, new)| new.iter().collect::<Vec<_>>());
-                Ok(new.map(|uid| (copied.uidvalidity, uid)).collect())
+                Ok(new.map(|uid| (target.clone(), copied.uidvalidity, uid)).collect())
             },
         )
         .await;
@@ -278,7 +282,7 @@ impl Person {
                 let flags = Flags::system(Flags::DRAFT);
                 let appendix = Appendix { flags, date: None, by: By::Person };
                 let placed = mailboxes.append(&account, "Drafts", content.as_bytes(), appendix).await?;
-                Ok(vec![(placed.uidvalidity, placed.uid)])
+                Ok(vec![(placed.folder, placed.uidvalidity, placed.uid)])
             },
         )
         .await;
@@ -286,15 +290,10 @@ impl Person {
 
     /// Does something to a message: what it leads to is certain when it is answered, and possible when it is not. The
     /// answer tells the UIDs that it gave.
-    async fn act<F, W>(
-        &self,
-        mark: &str,
-        what: String,
-        becomes: impl Fn(Standing) -> Standing,
-        work: F,
-    ) where
+    async fn act<F, W>(&self, mark: &str, what: String, becomes: impl Fn(Standing) -> Standing, work: F)
+    where
         F: FnOnce(Mailboxes, AccountId) -> W,
-        W: Future<Output = Result<Vec<(u32, u32)>, MailboxError>> + Send + 'static,
+        W: Future<Output = Result<Vec<Place>, MailboxError>> + Send + 'static,
     {
         if mark.is_empty() || self.desk.borrow().is_none() {
             return;
@@ -318,9 +317,9 @@ impl Person {
             };
             diary.standing.insert(mark.to_owned(), standing);
             for key in answer.and_then(Result::ok).unwrap_or_default() {
-                let told = diary.uids.entry(key).or_insert_with(|| mark.to_owned());
+                let told = diary.uids.entry(key.clone()).or_insert_with(|| mark.to_owned());
                 if told != mark {
-                    wrong.push(format!("UID {} was {told} and was given to {mark}", key.1));
+                    wrong.push(format!("UID {} in {} was {told} and was given to {mark}", key.2, key.0));
                 }
             }
         }
@@ -391,13 +390,13 @@ fn see(
     mailboxes: &Mailboxes,
     account: &AccountId,
     name: &str,
-    known: &BTreeMap<(u32, u32), String>,
+    known: &BTreeMap<Place, String>,
 ) -> Result<Seen, MailboxError> {
     let found = mailboxes.folder(account, name)?;
     let snapshot = mailboxes.snapshot(found.id)?;
     let mut messages = Vec::new();
     for message in mailboxes.page(found.id, 1, u32::MAX, 1_000)? {
-        let mark = match known.get(&(snapshot.folder.uidvalidity, message.uid)) {
+        let mark = match known.get(&(name.to_owned(), snapshot.folder.uidvalidity, message.uid)) {
             // Bytes are read now and then only; at the end of the life all are.
             Some(mark) if message.uid % 4 != 0 => mark.clone(),
             _ => {

@@ -112,7 +112,8 @@ impl Sender {
         }
         let from = format!("sender{}@outside.example", self.number);
         let long = if self.dice.one_in(12) { 400 } else { 20 };
-        let filler = "..the hospital's mail goes on\r\n.\u{20}and on\r\n".repeat(self.dice.range(0, long) as usize);
+        let filler =
+            "..the hospital's mail goes on\r\n.\u{20}and on\r\n".repeat(self.dice.range(0, long) as usize);
         let bytes = format!(
             "From: {from}\r\nTo: {}\r\nSubject: {mark}\r\nMessage-ID: <{mark}@outside.example>\r\n\r\n{filler}",
             to.join(", "),

@@ -123,9 +123,7 @@ impl Primary {
             "UID FETCH" => self.fetch(session, &argument(0), &argument(1)),
             "UID SEARCH" => self.search(session, &argument(1), &argument(2)),
             "UID STORE" => self.store(session, &argument(0), &argument(1), &argument(2)),
-            "UID COPY" | "UID MOVE" => {
-                self.carry(session, &argument(0), &argument(1), verb == "UID MOVE")
-            }
+            "UID COPY" | "UID MOVE" => self.carry(session, &argument(0), &argument(1), verb == "UID MOVE"),
             "UID EXPUNGE" => self.expunge(session, &argument(0)),
             _ => Answer { untagged: Vec::new(), tagged: "BAD what?".to_owned() },
         }
@@ -273,7 +271,12 @@ impl Primary {
         let (from, now): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         match from.is_empty() {
             true => Answer::ok("nothing to do"),
-            false => Answer::ok(&format!("[COPYUID {} {} {}] done", folder.validity, from.join(","), now.join(","))),
+            false => Answer::ok(&format!(
+                "[COPYUID {} {} {}] done",
+                folder.validity,
+                from.join(","),
+                now.join(",")
+            )),
         }
     }
 
@@ -359,7 +362,8 @@ fn header_fields(message: &[u8], names: &str) -> Vec<u8> {
         }
         if !matches!(line.first(), Some(b' ' | b'\t')) {
             let name = line.split(|b| *b == b':').next().unwrap_or_default();
-            taking = names.split(' ').any(|wanted| wanted.trim_matches('"').as_bytes().eq_ignore_ascii_case(name));
+            taking =
+                names.split(' ').any(|wanted| wanted.trim_matches('"').as_bytes().eq_ignore_ascii_case(name));
         }
         if taking {
             header.extend_from_slice(line);

@@ -71,13 +71,7 @@ type Wire = BufStream<Box<dyn Stream>>;
 
 impl Primary {
     /// A primary with accounts at the given addresses (in lower case), listening at ports 25 and 143 once it runs.
-    pub fn new(
-        name: &'static str,
-        host: Host,
-        addresses: &[&str],
-        dice: Dice,
-        record: Record,
-    ) -> Primary {
+    pub fn new(name: &'static str, host: Host, addresses: &[&str], dice: Dice, record: Record) -> Primary {
         let store = Store::new(addresses);
         let inside = Inside { smtp: Mood::Well, imap: Mood::Well, store, queue: Vec::new() };
         let at = |port| SocketAddr::new(host.ip(), port);

@@ -74,7 +74,8 @@ impl Primary {
             let lazy = self.mood(Port::Smtp) == Mood::Lazy;
             for address in to {
                 if lazy {
-                    let due = tokio::time::Instant::now() + Duration::from_millis(self.dice.range(500, 5_000));
+                    let due =
+                        tokio::time::Instant::now() + Duration::from_millis(self.dice.range(500, 5_000));
                     self.inside().queue.push((due, address.clone(), message.clone()));
                 } else {
                     self.inside().store.arrive(address, message.clone());

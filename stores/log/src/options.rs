@@ -63,7 +63,8 @@ pub struct LogOptions {
     pub bodies_max: usize,
     /// How long a lazy record may wait for company.
     pub lazy_after: Duration,
-    /// Broken on purpose: acknowledges before the sync. A checker that does not catch this proves nothing.
+    /// Broken on purpose: acknowledges a batch, and syncs it only before the next. A checker that does not catch this
+    /// proves nothing.
     #[cfg(any(test, feature = "faults"))]
     pub acknowledge_before_sync: bool,
 }
@@ -78,6 +79,16 @@ impl LogOptions {
             options.seal_after = Duration::from_secs(3_600);
         }
         options
+    }
+}
+
+impl LogOptions {
+    /// Whether this is the build that is broken on purpose.
+    pub(crate) const fn syncs_late(&self) -> bool {
+        #[cfg(any(test, feature = "faults"))]
+        return self.acknowledge_before_sync;
+        #[cfg(not(any(test, feature = "faults")))]
+        false
     }
 }
 

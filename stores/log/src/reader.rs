@@ -6,6 +6,7 @@ use crate::frame::{self, Facts, HEAD_LEN, Head, Tombstone};
 use crate::header::Hash;
 use crate::keys::KeyRing;
 use crate::options::LogKind;
+use crate::recovery::believe_the_disk;
 use crate::scan::Scan;
 use crate::segment::{self, OpenError, Segment, Step, Walk, read_up_to};
 use crate::shared::{Shared, lock};
@@ -178,14 +179,15 @@ impl Reader {
         Reader { inner: Arc::new(inner) }
     }
 
-    /// How far a log is durable when its writer does not tell. With `alone` the caller holds what keeps writers away:
-    /// the last segment is synced, and every whole record in it counts, as when the log is opened. Otherwise only what
-    /// the last segment's header says: a batch that is being written may still be refused, and must not be acted upon.
+    /// How far a log is durable that nobody writes now: the caller holds what keeps writers away. The last segment is
+    /// synced, and every whole record in it counts, as when the log is opened.
     ///
     /// # Errors
     /// When the disk says no, or a key is missing.
-    pub fn durable_tail(&self, alone: bool) -> Result<Position, ReadError> {
+    pub fn durable_tail(&self) -> Result<Position, ReadError> {
+        let inner = &*self.inner;
         for number in self.segments()?.into_iter().rev() {
+            believe_the_disk(&inner.world, &segment::path(&inner.dir, number))?;
             let segment = match self.segment(number) {
                 Ok(segment) => segment,
                 // Nothing in it was acknowledged, or nobody can tell; the one before says where it ends at least.
@@ -193,14 +195,9 @@ impl Reader {
                 Err(OpenError::Unreadable(error)) => return Err(error.into()),
                 Err(OpenError::Disk(error)) => return Err(ReadError::Disk(error)),
             };
+            inner.world.disk.sync_dir(&inner.dir)?;
             let header = &segment.header;
             let mut end = Position { segment: header.previous, offset: header.previous_end };
-            // A segment that was written anew was closed before.
-            if !alone && !header.rewritten {
-                return Ok(end);
-            }
-            segment.file.sync()?;
-            self.inner.world.disk.sync_dir(&self.inner.dir)?;
             let mut walk = Walk::new(header, 0);
             loop {
                 match walk.next(&*segment.file)? {

@@ -123,7 +123,7 @@ fn recover_segment(
 /// What is read here is built upon from now on, so it must be on the disk. A program that died may have left bytes that
 /// it never synced: they are synced now. One that was ended because a sync failed has left bytes that no later sync
 /// brings to the disk, although they can be read: those must not be seen.
-fn believe_the_disk(world: &World, path: &Path) -> io::Result<()> {
+pub(crate) fn believe_the_disk(world: &World, path: &Path) -> io::Result<()> {
     match world.disk.open(path) {
         Ok(file) => {
             file.sync()?;

@@ -183,6 +183,11 @@ impl Writer {
         if !self.shared.has_room((bytes + HEADER_LEN) as u64) {
             return refuse(records, AppendError::NoSpace);
         }
+        if self.shared.options.syncs_late()
+            && let Some(active) = &self.active
+        {
+            let _ = active.file.sync();
+        }
         if let Err(error) = self.open_segment() {
             return refuse(records, error);
         }
@@ -204,13 +209,9 @@ impl Writer {
             return answer_all(written, Err(answer));
         }
         crash_point("log.after_write");
-        #[cfg(any(test, feature = "faults"))]
-        if self.shared.options.acknowledge_before_sync {
-            for one in &mut written {
-                one.acknowledge(Ok(()));
-            }
-        }
-        if let Err(error) = active.file.sync() {
+        if self.shared.options.syncs_late() {
+            // Broken on purpose, for tests of those who judge.
+        } else if let Err(error) = active.file.sync() {
             self.shared.fail(&format!("syncing segment {}", active.number), &error);
             self.active = None;
             return answer_all(written, Err(AppendError::Failed));
