@@ -223,7 +223,8 @@ fn outcomes(report: &roads_mirror::Report) -> Outcomes {
 }
 
 fn measured(event: &Event, orders: &[Order], outcomes: Option<&Outcomes>) -> Measured {
-    let returned = event.returned_by.and_then(|by| orders.iter().find(|order| order.number == by));
+    // After a relapse the last return is the one that led to the end.
+    let returned = orders.iter().rfind(|o| o.to == State::Returning && o.from != State::Returning);
     let suspect = orders.iter().find(|order| order.to == State::Suspect);
     let since_began = |at: Time| at.since(event.began).as_secs_f64();
     Measured {
@@ -245,13 +246,12 @@ fn timeline(event: &Event, orders: &[Order], report: Option<&roads_mirror::Repor
         moments.push((
             order.at,
             format!(
-                "order {}: {} {} \u{2192} {}, {} ({}){}{}",
+                "order {}: {} {} \u{2192} {}, {}{}{}",
                 order.number,
                 order.plane,
                 order.from,
                 order.to,
                 order.why,
-                order.by,
                 switched(&order.on, "on"),
                 switched(&order.off, "off")
             ),
@@ -273,6 +273,14 @@ fn switch(kind: &OrderKind) -> &'static str {
         OrderKind::CapturedSignIn => "captured passwords let people in",
         OrderKind::ExpandLists => "lists are expanded here",
         OrderKind::Bypass => "senders go round us",
+    }
+}
+
+/// What is said of messages that were handed over and not seen: where nobody may look, that is no fault.
+fn not_seen(report: Option<&roads_mirror::Report>) -> &'static str {
+    match report.map(|report| report.reach) {
+        Some(Reach::Reply) => "were taken by it with a 250",
+        _ => "were handed over and not seen there",
     }
 }
 
@@ -300,7 +308,7 @@ fn sentences(
             let count = |n: u64, words: &str| (n > 0).then(|| format!("{n} {words}"));
             let parts = [
                 count(o.seen, "stand in its mailboxes"),
-                count(o.handed_over_not_seen, "were handed over and not seen there"),
+                count(o.handed_over_not_seen, not_seen(report)),
                 count(o.refused, "were refused by it"),
                 count(o.exceptions, "need a look"),
             ];
@@ -318,7 +326,7 @@ fn sentences(
             "Every one of them was looked for in the primary's mailboxes; nobody needs to do anything."
                 .to_owned()
         }
-        Some(report) if report.is_clean() => format!("It is {}.", report.reach.words()),
+        Some(report) if report.is_clean() => format!("This is {}.", report.reach.words()),
         Some(_) => "What is listed below needs a person's look.".to_owned(),
     };
     [first, second, third]

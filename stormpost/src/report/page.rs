@@ -2,6 +2,7 @@
 
 use super::{Told, length, moment, to_look_at};
 use crate::configuration::visible;
+use roads_mirror::Reach;
 use std::fmt::Write as _;
 
 /// Lines of one table at most; the JSON beside the page has them all.
@@ -112,12 +113,19 @@ fn outcomes(told: &Told, out: &mut String) {
         out.push_str("<p>What was accepted has not been compared with the primary's mailboxes.</p>\n");
         return;
     };
-    let _ =
-        writeln!(out, "<p>It is {}. Each message counts once for each recipient.</p>", report.reach.words());
+    let _ = writeln!(
+        out,
+        "<p>This is {}. Each message counts once for each recipient.</p>",
+        report.reach.words()
+    );
+    let handed_over = match report.reach {
+        Reach::Mailbox => "handed over, and not seen in its mailboxes",
+        Reach::Reply => "taken by it with a 250; nobody may look further",
+    };
     let rows = [
         (outcomes.accepted, "accepted here for it"),
         (outcomes.seen, "seen in its mailboxes"),
-        (outcomes.handed_over_not_seen, "handed over, and not seen in its mailboxes"),
+        (outcomes.handed_over_not_seen, handed_over),
         (outcomes.refused, "refused by it"),
         (outcomes.exceptions, "exceptions: a person must look"),
         (outcomes.lost, "lost: acknowledged, neither settled nor found"),

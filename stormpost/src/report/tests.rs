@@ -103,6 +103,20 @@ fn three_sentences_say_what_happened_what_became_of_it_and_what_to_do() {
 }
 
 #[test]
+fn after_a_relapse_the_outage_lasts_until_the_last_return() {
+    let orders = [
+        order(2, 121, State::Suspect, State::Active),
+        order(3, 300, State::Active, State::Returning),
+        order(4, 310, State::Returning, State::Active),
+        order(5, 900, State::Active, State::Returning),
+        order(6, 905, State::Returning, State::Returning),
+    ];
+    let measured = measured(&event(), &orders, None);
+    assert_eq!((measured.outage, measured.returning), (Some(900.0), Some(3_100.0)));
+    assert_eq!(measured.suspect, None);
+}
+
+#[test]
 fn what_was_not_compared_is_not_called_proved() {
     let told = told(None);
     assert!(told.sentences[1].contains("not been compared"), "{:?}", told.sentences);
@@ -117,6 +131,7 @@ fn without_a_look_into_the_mailboxes_the_report_says_how_far_the_proof_reaches()
     let report = report(vec![line("x@outside.example", unseen)], Reach::Reply);
     assert!(exceptions(&serde_json::to_value(&report).unwrap()).is_empty());
     let told = told(Some(report));
+    assert!(told.sentences[1].contains("1 were taken by it with a 250"), "{:?}", told.sentences);
     assert!(told.sentences[2].contains("not into the mailbox"), "{:?}", told.sentences);
 }
 
