@@ -94,15 +94,14 @@ async fn node(configuration: &Configuration) -> Result<()> {
     let stop = watch::Sender::new(false);
     let mut roads = Roads { world, stop: stop.subscribe(), running: JoinSet::new() };
     let opened = stores::open(&roads.world, configuration, footing, journal, &mut writers);
-    let started = match opened {
-        Ok((stores, applier)) => roads.start(configuration, stores, applier, certificates).await,
-        Err(error) => Err(error),
-    };
-    let ended = match started {
-        Ok(()) => {
-            tracing::info!(node = %configuration.node.name, "serving");
-            until_the_end(&mut roads, edge.as_mut()).await
-        }
+    let ended = match opened {
+        Ok((stores, applier)) => match until_known(edge.as_mut()).await {
+            Some(end) => end,
+            None => match roads.start(configuration, stores, applier, certificates).await {
+                Ok(()) => until_the_end(configuration, &mut roads, edge.as_mut()).await,
+                Err(error) => End::Failed(error),
+            },
+        },
         Err(error) => End::Failed(error),
     };
     // The edge stops first: it closes the doors and finishes what is coming in while everything else is still there.
@@ -142,7 +141,27 @@ enum End {
     Fault(anyhow::Error),
 }
 
-async fn until_the_end(roads: &mut Roads, edge: Option<&mut Supervisor>) -> End {
+/// Waits until the edge has said how far the journal is durable, or there is a reason to end.
+async fn until_known(edge: Option<&mut Supervisor>) -> Option<End> {
+    let edge = edge?;
+    let view = edge.view();
+    tokio::select! {
+        biased;
+        () = view.known() => None,
+        signal = stop_signal() => {
+            tracing::info!(signal, "stopping before everything was started");
+            Some(End::Signal)
+        }
+        why = edge.given_up() => Some(End::Failed(why)),
+    }
+}
+
+async fn until_the_end(
+    configuration: &Configuration,
+    roads: &mut Roads,
+    edge: Option<&mut Supervisor>,
+) -> End {
+    tracing::info!(node = %configuration.node.name, "serving");
     let edge = async {
         match edge {
             Some(edge) => edge.given_up().await,

@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use stores_primary::imap::{self, ImapStore, SignIn};
 use stores_primary::smtp::{Hop, Limits, Place, Session};
@@ -28,6 +29,8 @@ struct Node {
     smtp: SocketAddr,
     submissions: SocketAddr,
     imap: SocketAddr,
+    /// Where the primary of `learned.test` would be.
+    primary: SocketAddr,
     serve: Option<Child>,
 }
 
@@ -48,15 +51,15 @@ impl Node {
     fn new() -> Node {
         let folder = tempfile::tempdir().unwrap();
         let (smtp, submissions, imap) = (free(), free(), free());
-        let nobody = free();
-        let node = Node { folder, smtp, submissions, imap, serve: None };
+        let (primary, nobody) = (free(), free());
+        let node = Node { folder, smtp, submissions, imap, primary, serve: None };
         let text = format!(
             "[node]\nname = \"mx.home.test\"\ndata = \"data\"\nname_server = \"{nobody}\"\n\n[listen]\nsmtp = \
              \"{smtp}\"\nsubmissions = \"{submissions}\"\nimap = \"{imap}\"\n\n[limits]\nauthentication_timeout = \
              \"100ms\"\n\n[[domain]]\nname = \"home.test\"\naccounts = [\"{ANNA}\"]\n\n[[domain]]\nname = \
              \"learned.test\"\nprimary = \"hq\"\nauthoritative = false\n\n[[primary]]\nid = \
              \"hq\"\n[primary.deliver]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n",
-            nobody.port()
+            primary.port()
         );
         fs::write(node.configuration(), text).unwrap();
         let mut password = node.command("account");
@@ -273,8 +276,12 @@ impl Talk {
     }
 
     fn send(&mut self, subject: &str) -> String {
+        self.send_to(ANNA, subject)
+    }
+
+    fn send_to(&mut self, recipient: &str, subject: &str) -> String {
         self.say("MAIL FROM:<somebody@sender.test>\r\n");
-        let to = self.say(&format!("RCPT TO:<{ANNA}>\r\n"));
+        let to = self.say(&format!("RCPT TO:<{recipient}>\r\n"));
         assert!(to.starts_with("250"), "{to}");
         self.say("DATA\r\n");
         self.say(&format!("From: somebody@sender.test\r\nSubject: {subject}\r\n\r\nHello\r\n.\r\n"))
@@ -318,6 +325,59 @@ fn invariant_10_mail_is_taken_with_the_rest_killed_or_hung() {
     assert!(node.wait().success(), "{}", node.log());
     assert_eq!(node.edge(), 0, "SIGTERM stops both");
     assert!(TcpStream::connect(node.smtp).is_err());
+}
+
+/// A mail system that takes everything and tells the subjects of what it got.
+fn sink(at: SocketAddr) -> mpsc::Receiver<String> {
+    let listener = TcpListener::bind(at).unwrap();
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let tell = tell.clone();
+            std::thread::spawn(move || {
+                let mut stream = BufReader::new(stream);
+                let (mut line, mut in_message) = (String::new(), false);
+                let _ = stream.get_mut().write_all(b"220 sink\r\n");
+                while stream.read_line(&mut line).is_ok_and(|read| read > 0) {
+                    let said = std::mem::take(&mut line);
+                    if let Some(subject) = said.strip_prefix("Subject: ").filter(|_| in_message) {
+                        let _ = tell.send(subject.trim_end().to_owned());
+                    }
+                    if in_message && said != ".\r\n" {
+                        continue;
+                    }
+                    in_message = said.starts_with("DATA");
+                    let reply: &[u8] = if in_message { b"354 go on\r\n" } else { b"250 ok\r\n" };
+                    let _ = stream.get_mut().write_all(reply);
+                }
+            });
+        }
+    });
+    told
+}
+
+#[test]
+fn what_was_handed_over_is_not_taken_for_new_by_the_next_inside() {
+    let mut node = Node::new();
+    let got = sink(node.primary);
+    node.start();
+    let send = |node: &Node, subject: &str| {
+        let reply = node.talk().send_to("somebody@learned.test", subject);
+        assert!(reply.starts_with("250"), "{reply}");
+        assert_eq!(got.recv_timeout(Duration::from_secs(15)).unwrap(), subject, "{}", node.log());
+    };
+    send(&node, "first");
+    // Once the edge is adopted, once it is started too and has still to say how far the journal is durable.
+    node.kill_inside();
+    node.start();
+    send(&node, "second");
+    let edge = node.edge();
+    node.kill_inside();
+    signal(edge, Signal::KILL);
+    node.until("the edge to be gone", || node.edge() == 0);
+    node.start();
+    send(&node, "third");
+    assert!(got.recv_timeout(Duration::from_millis(500)).is_err());
 }
 
 #[test]

@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, timeout};
 use words_world::World;
 
 /// The edge says twice a second how it stands; silent for so long it is asked once more, …
-const SILENCE_MAX: Duration = Duration::from_secs(15);
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// … and killed when it does not answer then either. One that still opens its journal may take so long, too.
-const HUNG_AFTER: Duration = Duration::from_secs(30);
+const HUNG_AFTER: Duration = Duration::from_secs(15);
 /// How often a process that is starting or ending is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long the first start waits after a death, doubled with each one that follows soon, …
@@ -89,6 +89,11 @@ impl Supervisor {
             why = first => why,
             _ = self.keeping.join_next() => anyhow!("the edge's keeper ended by itself"),
         }
+    }
+
+    /// The edge, for those who live inside.
+    pub fn view(&self) -> EdgeView {
+        self.view.clone()
     }
 
     /// Stops the edge and waits until it has finished what is open.
@@ -265,8 +270,6 @@ impl Keeper {
     /// Somebody writes the journal and does not answer: it starts, or ends, or hangs.
     async fn wait_for(&mut self, pid: u32) {
         let since = *self.silent_since.get_or_insert_with(Instant::now);
-        // What is durable without doubt goes on its way meanwhile.
-        self.read_tail(false).await;
         if since.elapsed() > ANSWER_MAX {
             self.view.stands(Standing::Away(format!("the edge (process {pid}) does not answer")));
         }
@@ -282,7 +285,7 @@ impl Keeper {
     async fn start(&mut self) {
         if self.deaths > 0 {
             // It may be a while: what is in the journal already must not wait for that.
-            self.read_tail(true).await;
+            self.read_tail().await;
             sleep(REST_FIRST.saturating_mul(1 << (self.deaths - 1).min(16)).min(REST_MAX)).await;
         }
         self.deaths = self.deaths.saturating_add(1);
@@ -330,16 +333,12 @@ impl Keeper {
     }
 
     /// Finds out how far the journal is durable without an edge that says so.
-    async fn read_tail(&self, alone: bool) {
-        // Nobody may begin to write while the tail is read as a whole.
-        let lock = match alone.then(|| Lock::try_take(&self.lock)) {
-            None => None,
-            Some(Ok(Some(lock))) => Some(lock),
-            Some(_) => return,
-        };
+    async fn read_tail(&self) {
+        // Nobody may begin to write while the tail is read: what is being written may still be refused.
+        let Ok(Some(lock)) = Lock::try_take(&self.lock) else { return };
         let journal = self.journal.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let end = journal.durable_tail(alone);
+            let end = journal.durable_tail();
             drop(lock);
             end
         });

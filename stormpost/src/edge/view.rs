@@ -50,6 +50,8 @@ struct Shared {
     health: watch::Sender<LogHealth>,
     standing: watch::Sender<Standing>,
     counts: watch::Sender<BTreeMap<String, u64>>,
+    /// Whether anything was said about what is durable.
+    known: watch::Sender<bool>,
 }
 
 impl EdgeView {
@@ -61,6 +63,7 @@ impl EdgeView {
             health: watch::Sender::new(LogHealth::Open),
             standing: watch::Sender::new(Standing::Starting),
             counts: watch::Sender::new(BTreeMap::new()),
+            known: watch::Sender::new(false),
         };
         EdgeView { shared: Arc::new(shared) }
     }
@@ -102,6 +105,14 @@ impl EdgeView {
             *durable = end.max(*durable);
             further
         });
+        self.shared.known.send_replace(true);
+    }
+
+    /// Waits until it is known how far the journal is durable. Nobody may take the journal for read before that: what
+    /// was delivered in a former life and is not seen yet would be taken for new.
+    pub(crate) async fn known(&self) {
+        // The sender lives as long as this does.
+        let _ = self.shared.known.subscribe().wait_for(|known| *known).await;
     }
 
     pub(crate) fn stated(&self, statement: Statement) {
