@@ -8,7 +8,7 @@ use super::observer::{Observer, Seen};
 use super::outside::{Outbox, Outside};
 use super::people::{Done, Notes, OWN_NUMBERS, Shift};
 use super::report::{Figures, Twin};
-use super::stage::{RETURN_DWELL, Stage};
+use super::stage::{RETURN_DWELL_SECONDS, Stage};
 use super::story::Story;
 use crate::command::{DemoArguments, DemoPrimary};
 use anyhow::{Context, Result};
@@ -127,7 +127,7 @@ impl Cast {
         story.tell(
             0,
             format!(
-                "starting a company's mail system ({}), its unprotected twin, and Stormpost in front of the first",
+                "a company's mail system ({}), its twin, and Stormpost in front of the first are started",
                 played_by(arguments.primary)
             ),
         );
@@ -267,7 +267,7 @@ impl Cast {
             story.tell(
                 1,
                 format!(
-                    "the mail system is started again; it must be well for {RETURN_DWELL} here to be believed"
+                    "the mail system is started again; it must be well for {RETURN_DWELL_SECONDS} s here to be believed"
                 ),
             );
             self.stage.twin.server.start().await?;
@@ -360,7 +360,7 @@ impl Cast {
 /// What plays the mail system, in words.
 pub(super) fn played_by(primary: DemoPrimary) -> &'static str {
     match primary {
-        DemoPrimary::Own => "another Stormpost, as a plain mail server",
+        DemoPrimary::Own => "another Stormpost",
         DemoPrimary::Debian => "Postfix and Dovecot",
     }
 }

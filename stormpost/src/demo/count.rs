@@ -8,7 +8,7 @@ use super::stage::Stage;
 use crate::control::protocol::EventShown;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use words_imap::Flag;
 use words_mail::Address;
 
@@ -241,18 +241,22 @@ pub(super) fn seconds(seen: &Seen, done: &Done, times: &Times) -> Seconds {
     }
 }
 
+/// A message that was begun so short a time before the return is under way, and not waiting.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(2);
+
 /// The unprotected twin's column.
 pub(super) fn twin(outbox: &Outbox, done: &Done, times: &Times) -> Twin {
     let letters = outbox.letters();
     let returned = times.returned;
-    let late =
-        |letter: &&Letter| letter.began < returned && letter.acknowledged.is_none_or(|at| at > returned);
+    let is_late = |letter: &&Letter| {
+        letter.began + UNDER_WAY_MAX < returned && letter.acknowledged.is_none_or(|at| at > returned)
+    };
     let waits = letters.iter().map(|letter| {
         let end = letter.acknowledged.unwrap_or_else(Instant::now);
         end.saturating_duration_since(letter.began)
     });
     Twin {
-        waiting_outside: letters.iter().filter(late).count(),
+        waiting_outside: letters.iter().filter(is_late).count(),
         read_in_outage: done.read.len(),
         sent_in_outage: done.sent.len(),
         longest_wait: waits.max().unwrap_or_default().as_secs_f64(),

@@ -146,8 +146,8 @@ fn escaped(text: &str) -> String {
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2530}\
 h1{font-size:1.6rem}h2{font-size:1.1rem;margin-top:2rem}p.lead{font-size:1.15rem}\
 table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #d5dbe3;padding:.35rem .6rem;text-align:left}\
-.note{color:#5a6675;font-size:.9rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.bad{color:#a4161a}.good{color:#1b6e3c}svg{width:100%;height:auto}\
-@media(prefers-color-scheme:dark){body{background:#12161c;color:#dde3ea}td,th{border-color:#333b46}.note{color:#93a0b0}.bad{color:#ff8a8a}.good{color:#7fd6a1}}";
+.note{color:#5a6675;font-size:.9rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.bad{color:#a4161a}.good{color:#1b6e3c}svg{width:100%;height:auto}svg text{paint-order:stroke;stroke:#fff;stroke-width:4px}\
+@media(prefers-color-scheme:dark){body{background:#12161c;color:#dde3ea}svg text{stroke:#12161c}td,th{border-color:#333b46}.note{color:#93a0b0}.bad{color:#ff8a8a}.good{color:#7fd6a1}}";
 
 /// Everything that the page shows.
 #[derive(Clone, Copy)]
@@ -195,6 +195,7 @@ impl Page<'_> {
             let _ = write!(html, "<tr><td>{name}</td><td class=\"n\">{value}</td></tr>");
         }
         html.push_str("</table>");
+        html.push_str(&times(&figures.seconds));
         list(&mut html, "bad", &figures.exceptions);
         list(&mut html, "note", remarks);
         let _ = write!(
@@ -204,6 +205,24 @@ impl Page<'_> {
         );
         html
     }
+}
+
+fn times(seconds: &Seconds) -> String {
+    let mut html = "<h2>Times</h2><table>".to_owned();
+    for (name, value) in [
+        ("from the kill until mail waited safely (in doubt)", seconds.suspect),
+        ("from the kill until the event was open and people were told", seconds.event_open),
+        ("from the kill until somebody had read a message", seconds.first_read),
+        ("from the kill until somebody had sent a message", seconds.first_send),
+        ("from the return until it was believed", seconds.return_detect),
+        ("from then until giving back began", seconds.drain_start),
+        ("from then until what had waited was handed over", seconds.drain),
+        ("until it was proved and the event closed", seconds.reconcile),
+    ] {
+        let _ = write!(html, "<tr><td>{name}</td><td class=\"n\">{value:.1} s</td></tr>");
+    }
+    html.push_str("</table>");
+    html
 }
 
 fn list(html: &mut String, class: &str, lines: &[String]) {

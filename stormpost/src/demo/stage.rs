@@ -79,7 +79,7 @@ pub(super) struct Stage {
 }
 
 /// How long the primary must be well before giving back begins, in this demonstration.
-pub(super) const RETURN_DWELL: &str = "2s";
+pub(super) const RETURN_DWELL_SECONDS: u64 = 2;
 /// After its return the primary needs so long at most to put into mailboxes what it had said yes to.
 const FLUSH: Duration = Duration::from_secs(10);
 /// The program's own configuration file in a host's folder.
@@ -337,7 +337,7 @@ fn front_part(primary: &Host, outside: &Host, sign_ins: &str, arguments: &DemoAr
     // A message of unknown fate is looked for when the primary is back and has had time to file what it had taken.
     let queue_time = Duration::from_secs(arguments.outage) + FLUSH;
     format!(
-        "[[primary]]\nid = \"office\"\ndwell = \"{}s\"\nreturn_dwell = \"{RETURN_DWELL}\"\nqueue_time = \"{}s\"\n\n\
+        "[[primary]]\nid = \"office\"\ndwell = \"{}s\"\nreturn_dwell = \"{RETURN_DWELL_SECONDS}s\"\nqueue_time = \"{}s\"\n\n\
          [primary.deliver]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"opportunistic\"\ntrust = \"{trust}\"\n\n\
          [primary.mailbox]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"required\"\ntrust = \"{trust}\"\n{sign_ins}\n\n\
          [outbound.smart_host]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"opportunistic\"\ntrust = \"anybody\"\n\n\

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The kernel takes killed processes away at once, unless one hangs in the disk.
-const DEATH_MAX: Duration = Duration::from_secs(10);
+const DEATH_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A process and its descendants.
@@ -146,16 +146,21 @@ impl Processes {
     }
 }
 
-/// Parent and process group out of `/proc/PID/stat`; none for a zombie, which has nothing left to kill. The name before
+/// Parent and process group out of `/proc/PID/stat`; none for one that is dead and only not fetched yet. The name before
 /// them stands in brackets and may hold anything (proc_pid_stat(5)).
 fn parent_and_group(stat: &str) -> Option<(u32, u32)> {
     let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // The first thread of a program may be dead while another hangs in the disk, with all its locks.
+    let threads = fields.get(THREADS).and_then(|field| field.parse().ok()).unwrap_or(1);
+    if matches!(*fields.first()?, "Z" | "X") && threads <= 1 {
         return None;
     }
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    Some((fields.get(1)?.parse().ok()?, fields.get(2)?.parse().ok()?))
 }
+
+/// Where the number of threads stands, counted from the state.
+const THREADS: usize = 17;
 
 #[cfg(test)]
 mod tests {
@@ -166,6 +171,10 @@ mod tests {
         assert_eq!(parent_and_group("7 (sh) S 1 7 7 0"), Some((1, 7)));
         assert_eq!(parent_and_group("7 (a) R 9 (b) S 1 8 7 0"), Some((1, 8)));
         assert_eq!(parent_and_group("7 (sh) Z 1 7 7 0"), None);
+        let dead = "7 (sh) Z 1 7 7 0 -1 4 0 0 0 0 1 2 0 0 20 0 1 0 99";
+        assert_eq!(parent_and_group(dead), None);
+        let dying = "7 (sh) Z 1 7 7 0 -1 4 0 0 0 0 1 2 0 0 20 0 3 0 99";
+        assert_eq!(parent_and_group(dying), Some((1, 7)), "other threads of it live");
         assert_eq!(parent_and_group("7"), None);
     }
 

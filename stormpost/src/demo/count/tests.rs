@@ -1,6 +1,5 @@
 use super::*;
 use crate::demo::people::Failure;
-use std::time::Duration;
 use words_mail::{Event, EventId, OrderNumber, PrimaryId, Time};
 
 fn anna() -> Address {
