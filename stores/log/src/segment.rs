@@ -243,14 +243,25 @@ impl Walk {
                 Some(skip) => {
                     look += skip as u64;
                     if self.frame_at(file, look)?.is_some() {
-                        self.at = look;
-                        return Ok(Step::Damage { from, to: look });
+                        return self.look_again(file, from, look);
                     }
                     look += 1;
                 }
                 None => look += (bytes.len() - (MARK.len() - 1)) as u64,
             }
         }
+    }
+
+    /// A whole frame stands at `to` and none stood at `from`. What was being written when it was looked at first is whole
+    /// by now, as bytes are appended in order; what is still no frame is damage.
+    fn look_again(&mut self, file: &dyn DiskFile, from: u64, to: u64) -> io::Result<Step> {
+        self.window = Window::default();
+        if let Some(head) = self.frame_at(file, from)? {
+            self.at = from + u64::from(head.len);
+            return Ok(Step::Frame(head));
+        }
+        self.at = to;
+        Ok(Step::Damage { from, to })
     }
 
     /// The bytes of the last frame's head.
