@@ -71,6 +71,9 @@ pub struct MirrorParts {
 pub struct Mirror {
     parts: MirrorParts,
     prover: Prover,
+    /// Events whose planes all came back, with the moment when that was first seen: what is accepted later is no part
+    /// of the proof, for mail never stops and there would always be something under way.
+    returned: HashMap<EventId, Time>,
     /// Events whose deliveries have all been settled, with the moment of the first look after that.
     looking: HashMap<EventId, Instant>,
     /// Events that were reconciled.
@@ -88,7 +91,14 @@ impl Mirror {
     /// A road that is ready to run.
     pub fn new(parts: MirrorParts) -> Mirror {
         let prover = Prover::new(&parts);
-        Mirror { parts, prover, looking: HashMap::new(), closed: BTreeSet::new(), rest: HashMap::new() }
+        Mirror {
+            parts,
+            prover,
+            returned: HashMap::new(),
+            looking: HashMap::new(),
+            closed: BTreeSet::new(),
+            rest: HashMap::new(),
+        }
     }
 
     /// Makes the same comparison whenever somebody asks for it.
@@ -140,6 +150,7 @@ impl Mirror {
             // A relapse: what was proved before says nothing about what is kept from now on.
             self.closed.remove(&event.id);
             self.looking.remove(&event.id);
+            self.returned.remove(&event.id);
         }
         if !well || event.returned_by.is_none() || self.closed.contains(&event.id) {
             return;
@@ -152,6 +163,7 @@ impl Mirror {
                 );
                 self.closed.insert(event.id);
                 self.looking.remove(&event.id);
+                self.returned.remove(&event.id);
             }
             Err(why) => tracing::debug!(event = %event.id, %primary, %why, "not reconciled yet"),
         }
@@ -221,7 +233,9 @@ impl Mirror {
     /// Compares what was promised in an event with what stands in the primary, and writes it down: when all of it is
     /// there, or when waiting longer would not help.
     async fn prove(&mut self, event: &Event, carried: bool) -> Result<Report, Unproved> {
-        let promised = self.prover.promised(event, None)?;
+        let clock = &self.parts.world.clock;
+        let returned = *self.returned.entry(event.id).or_insert_with(|| clock.now());
+        let promised = self.prover.promised(event, Some(returned))?;
         let unsettled = promised.unsettled();
         let first = *self.looking.entry(event.id).or_insert_with(Instant::now);
         let patient = first.elapsed() < self.parts.options.patience;
@@ -262,7 +276,10 @@ fn fates(ledger: &Ledger, traces: &[TraceId], long_ago: Time) -> HashMap<TraceId
             Outcome::HandedOver { .. } | Outcome::Seen { .. } if settlement.at < long_ago => {
                 fates.insert(settlement.trace, Fate::Delivered);
             }
-            Outcome::HandedOver { .. } | Outcome::Seen { .. } | Outcome::Deferred { .. } | Outcome::Unknown => {}
+            Outcome::HandedOver { .. }
+            | Outcome::Seen { .. }
+            | Outcome::Deferred { .. }
+            | Outcome::Unknown => {}
         }
     }
     fates
