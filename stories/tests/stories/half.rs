@@ -130,20 +130,16 @@ fn imap_dead_while_smtp_lives_is_an_outage_of_reading_alone() {
         between = Some(proxy);
     });
     let proxy = between.unwrap();
-    wait_for("the first judgement", Duration::from_secs(30), || {
-        scene.stormpost.state("company", "access") == "READY"
-    });
+    scene.becomes("access", "READY", Duration::from_secs(30));
     proxy.set(TcpMode::Silent);
-    wait_for("an event for access", Duration::from_secs(60), || {
-        scene.stormpost.state("company", "access") == "ACTIVE"
-    });
+    scene.becomes("access", "ACTIVE", Duration::from_secs(60));
     assert_eq!(scene.stormpost.state("company", "inbound"), "READY", "mail still goes through");
     let sent =
         Load { messages: 4, ..Load::new(scene.stormpost.smtp, "dead", &scene.primary.addresses()) }.run();
     scene.drained(Duration::from_secs(30));
     scene.judge(&sent);
     proxy.set(TcpMode::Pass);
-    wait_for("the end", Duration::from_secs(90), || scene.stormpost.state("company", "access") == "READY");
+    scene.becomes("access", "READY", Duration::from_secs(90));
 }
 
 #[test]
@@ -175,7 +171,7 @@ fn a_flapping_primary_makes_no_storm_of_events() {
         std::thread::sleep(Duration::from_millis(1_500));
     }
     let sent = running.stop();
-    wait_for("peace", Duration::from_secs(90), || scene.stormpost.state("company", "inbound") == "READY");
+    scene.becomes("inbound", "READY", Duration::from_secs(90));
     scene.drained(Duration::from_secs(90));
     scene.judge(&sent);
     let events = scene.stormpost.ask(&["event", "list"]);

@@ -28,7 +28,7 @@ fn main_job(mut scene: Scene) {
     let load = Load {
         sessions: 4,
         messages: 100_000,
-        pause: Duration::from_millis(40),
+        pause: Duration::from_millis(100),
         ..Load::new(scene.stormpost.smtp, "flow", &scene.primary.addresses())
     };
     let running = load.start();
@@ -39,9 +39,7 @@ fn main_job(mut scene: Scene) {
     scene.primary.kill();
     wait_for("SUSPECT", Duration::from_secs(5), || scene.stormpost.state("company", "inbound") != "READY");
     scene.lab.say(&format!("in doubt after {:.2} s", killed.elapsed().as_secs_f64()));
-    wait_for("the event", Duration::from_secs(20), || {
-        scene.stormpost.state("company", "inbound") == "ACTIVE"
-    });
+    scene.becomes("inbound", "ACTIVE", Duration::from_secs(20));
     scene.lab.say(&format!("event opened after {:.2} s", killed.elapsed().as_secs_f64()));
 
     let marked =
@@ -52,7 +50,7 @@ fn main_job(mut scene: Scene) {
     scene.primary.restart();
     let back = Instant::now();
     scene.lab.say(&format!("the primary is back; {during} were acknowledged so far"));
-    wait_for("READY", Duration::from_secs(90), || scene.stormpost.state("company", "inbound") == "READY");
+    scene.becomes("inbound", "READY", Duration::from_secs(90));
     scene.lab.say(&format!("READY again {:.2} s after the return", back.elapsed().as_secs_f64()));
     let mut sent = running.stop();
     sent.extend(marked);
@@ -76,10 +74,11 @@ fn people_work(scene: &Scene) -> (String, usize) {
     };
     let inbox = format!("{url}/INBOX");
     as_anna(&[&format!("{inbox};MAILINDEX=1")]).must("the first read at the first try");
+    // The number in the line `* SEARCH 17`; empty while nothing is found.
     let uid = |id: &str| {
-        let found =
-            as_anna(&[&inbox, "-X", &format!("UID SEARCH HEADER X-Story-Id {id}")]).must("UID SEARCH").out;
-        found.trim().rsplit(' ').next().unwrap_or("").to_owned()
+        let said = as_anna(&[&inbox, "-X", &format!("UID SEARCH HEADER X-Story-Id {id}")]).must("UID SEARCH");
+        let found = said.out.lines().find_map(|line| line.trim().strip_prefix("* SEARCH "));
+        found.unwrap_or("").to_owned()
     };
     wait_for("the marked messages to be shown", Duration::from_secs(10), || {
         uid("marked-0-3").parse::<u32>().is_ok()

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use stories::lab::wait_for;
 use stories::stormpost::{Hop, Setup};
 use stories::{Catcher, Lab, Maildrop, Names, Primary, PrimaryOptions, Sent, Stormpost, Tally};
 
@@ -47,10 +46,29 @@ impl Scene {
         Scene { stormpost, primary, world, names, lab }
     }
 
+    /// Waits until a plane of the primary stands so; in vain, it ends the story with everything that is known.
+    pub(crate) fn becomes(&self, plane: &str, state: &str, limit: Duration) -> Duration {
+        let begun = Instant::now();
+        while self.stormpost.state("company", plane) != state {
+            if begun.elapsed() > limit {
+                let status = self.stormpost.tell(&["status"]).out;
+                let queue = self.stormpost.tell(&["queue", "list", "--limit", "20"]).out;
+                let event = self.stormpost.tell(&["event", "show"]).out;
+                panic!("{plane} did not become {state} in {limit:?}\n{status}\n{queue}\n{event}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        begun.elapsed()
+    }
+
     /// Waits until Stormpost's queue is empty and the primary has put everything into mailboxes.
     pub(crate) fn drained(&self, limit: Duration) -> Duration {
         let begun = Instant::now();
-        if self.stormpost.tell(&["queue","list"]).ok { wait_for("Stormpost's queue to run empty", limit, || self.stormpost.queued() == 0); } else { std::thread::sleep(Duration::from_secs(12)); }
+        while self.stormpost.queued() > 0 {
+            let list = || self.stormpost.tell(&["queue", "list", "--limit", "20"]).out;
+            assert!(begun.elapsed() < limit, "the queue did not run empty in {limit:?}:\n{}", list());
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.primary.settle(Duration::from_secs(60));
         begun.elapsed()
     }
