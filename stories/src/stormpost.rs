@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::lab::wait_for;
 use crate::maildrop::ImapTalk;
 use crate::primary::{PASSWORD, READER, WRITER, greets};
 use crate::tools::{Said, run, run_with};
+use crate::tree::signal;
 use crate::{Lab, Maildrop, Primary, Tree, ports};
 
 /// How deliveries reach a primary.
@@ -124,6 +127,8 @@ pub struct Setup {
     pub notify: Option<String>,
     /// Environment of the process.
     pub environment: Vec<(String, String)>,
+    /// Whether one process does everything; else the edge has one of its own.
+    pub one_process: bool,
 }
 
 impl Setup {
@@ -144,6 +149,7 @@ impl Setup {
             limits: String::new(),
             notify: None,
             environment: Vec::new(),
+            one_process: false,
         }
     }
 }
@@ -192,20 +198,23 @@ impl Stormpost {
             setup: setup.clone(),
             tree: None,
         };
-        stormpost.write(&stormpost.dir);
+        stormpost.write();
         stormpost.enrol();
         stormpost
     }
 
-    fn write(&self, dir: &Path) {
+    fn write(&self) {
         let setup = &self.setup;
-        let state = setup.state.clone().unwrap_or_else(|| dir.join("state"));
+        let state = self.data();
         let at = |port: u16| format!("\"127.0.0.1:{port}\"");
         let mut text = format!(
             "[node]\nname = \"mx.{}\"\ndata = \"{}\"\n",
             setup.companies.first().map_or("stormpost.test", |first| first.domain.as_str()),
             state.display()
         );
+        if setup.one_process {
+            text.push_str("edge = \"inside\"\n");
+        }
         if let Some(names) = setup.names {
             text.push_str(&format!("name_server = \"{names}\"\n"));
         }
@@ -256,14 +265,42 @@ impl Stormpost {
     /// Gives the edge another port, from the next start on.
     pub fn move_edge(&mut self, port: u16) {
         self.smtp = port;
-        self.write(&self.dir.clone());
+        self.write();
     }
 
-    /// SIGKILL.
+    /// Where it keeps its logs.
+    fn data(&self) -> PathBuf {
+        self.setup.state.clone().unwrap_or_else(|| self.dir.join("state"))
+    }
+
+    /// SIGKILL to everything of it.
     pub fn kill(&mut self) {
         if let Some(mut tree) = self.tree.take() {
             tree.kill();
         }
+        // An edge that outlived the process which began it.
+        while let Some(pid) = self.edge_pid() {
+            signal(pid, Signal::KILL);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGKILL to the part behind the edge; the edge lives on.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn kill_inside(&mut self) {
+        self.tree.take().expect("Stormpost runs").behead();
+    }
+
+    /// The process of the edge: the one that writes the journal. None when nobody does.
+    pub fn edge_pid(&self) -> Option<u32> {
+        let path = self.data().join("edge.lock");
+        let file = fs::File::open(&path).ok()?;
+        if file.try_lock_shared().is_ok() {
+            return None;
+        }
+        fs::read_to_string(&path).ok()?.trim().parse().ok()
     }
 
     /// SIGTERM, and up to twenty seconds to finish what is open.
@@ -276,7 +313,7 @@ impl Stormpost {
         }
     }
 
-    /// Starts it on the same ports and gives the time until the edge greeted.
+    /// Starts it on the same ports, waits until all of it works, and gives the time until the edge greeted.
     pub fn restart(&mut self) -> Duration {
         let begun = Instant::now();
         self.launch();
@@ -287,7 +324,21 @@ impl Stormpost {
             assert!(!Tree::ended(tree), "Stormpost ended while starting; see its log");
             greets(port)
         });
-        begun.elapsed()
+        let greeted = begun.elapsed();
+        self.comes_up();
+        greeted
+    }
+
+    /// Waits until the part behind the edge works and knows what was accepted before.
+    ///
+    /// # Panics
+    /// When it does not within a minute.
+    pub fn comes_up(&self) {
+        wait_for("Stormpost to know its queue", Duration::from_secs(60), || {
+            let said = self.tell(&["status"]);
+            said.ok && !said.out.contains("the queue is still being read")
+        });
+        wait_for("Stormpost's mailboxes to be open", Duration::from_secs(60), || greets(self.imap));
     }
 
     /// Starts it and waits for nothing.
@@ -402,6 +453,12 @@ impl Stormpost {
             }
         }
         all
+    }
+}
+
+impl Drop for Stormpost {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

@@ -77,6 +77,12 @@ impl Tree {
         }
     }
 
+    /// SIGKILL to the root alone; what it began lives on as nobody's child and is no part of the tree any more.
+    pub fn behead(&mut self) {
+        signal(self.child.id(), Signal::KILL);
+        let _ = self.child.wait();
+    }
+
     /// SIGTERM to the root, then up to `limit` for it to end; says whether it did.
     pub fn stop(&mut self, limit: Duration) -> bool {
         signal(self.child.id(), Signal::TERM);
@@ -115,7 +121,7 @@ impl Drop for Tree {
     }
 }
 
-fn signal(pid: u32, what: Signal) {
+pub(crate) fn signal(pid: u32, what: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, what);
     }

@@ -82,19 +82,23 @@ fn a_full_disk_refuses_for_now_keeps_what_it_has_and_recovers_by_itself() {
     drop(scene);
 }
 
-/// Every `fdatasync` and `fsync` of a process fails with EIO while this lives: strace answers in the kernel's place.
+/// Every `fdatasync` and `fsync` of some processes fails with EIO while this lives: strace answers in the kernel's place.
 struct FailingSync(Child);
 
 impl FailingSync {
-    fn begin(pid: u32) -> FailingSync {
+    fn begin(pids: &[u32]) -> FailingSync {
         let mut command = Command::new(program("strace", "strace"));
         command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync"]);
-        command.args(["-e", "inject=fdatasync,fsync:error=EIO", "-p", &pid.to_string()]);
+        command.args(["-e", "inject=fdatasync,fsync:error=EIO"]);
+        for pid in pids {
+            command.arg("-p").arg(pid.to_string());
+        }
         let child = command.stderr(Stdio::null()).spawn().unwrap();
-        wait_for("strace to hold the process", Duration::from_secs(10), || {
+        let is_held = |pid: &u32| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))
-        });
+        };
+        wait_for("strace to hold the processes", Duration::from_secs(10), || pids.iter().all(is_held));
         FailingSync(child)
     }
 }
@@ -111,7 +115,8 @@ impl Drop for FailingSync {
 fn a_disk_that_does_not_confirm_is_never_believed_and_nothing_acknowledged_is_lost() {
     let mut scene = Scene::with("sync_fails", &PrimaryOptions::default(), by_lmtp);
     let mut sent = Load::new(scene.stormpost.smtp, "before", &scene.primary.addresses()).run();
-    let failing = FailingSync::begin(scene.stormpost.pid());
+    let edge = scene.stormpost.edge_pid().unwrap();
+    let failing = FailingSync::begin(&[scene.stormpost.pid(), edge]);
     let load = Load {
         sessions: 3,
         messages: 5,
