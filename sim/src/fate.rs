@@ -52,13 +52,13 @@ pub struct Plan {
 }
 
 /// The longest trouble, in seconds.
-const LONGEST: u64 = 70;
+const LONGEST: u64 = 50;
 
 impl Plan {
     /// The life of a seed.
     pub fn of(seed: u64) -> Plan {
         let dice = Dice::new(seed).fork();
-        let length = Duration::from_secs(dice.range(60, 160));
+        let length = Duration::from_secs(dice.range(30, 120));
         let mut troubles = Vec::new();
         for _ in 0..dice.range(1, 7) {
             let at = Duration::from_millis(dice.range(500, length.as_millis() as u64));
@@ -89,7 +89,15 @@ impl Plan {
         match dice.range(0, 20) {
             0 | 1 => Trouble::Dies(long(dice)),
             2..=4 => {
-                let moods = [Mood::Silent, Mood::Deferring, Mood::Dropping, Mood::Slow, Mood::Lazy];
+                let moods = [
+                    Mood::Silent,
+                    Mood::Deferring,
+                    Mood::Dropping,
+                    Mood::Slow,
+                    Mood::Lazy,
+                    Mood::Refusing,
+                    Mood::Quota,
+                ];
                 Trouble::Mood(Port::Smtp, *dice.pick(&moods), long(dice))
             }
             5 | 6 => {

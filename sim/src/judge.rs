@@ -92,13 +92,36 @@ pub fn removed(diaries: &BTreeMap<String, Diary>) -> BTreeSet<(String, String)> 
     each.collect()
 }
 
-/// What people did must have come true here, and what stands here must stand at the primary.
-pub fn carried_over(diaries: &BTreeMap<String, Diary>, here: &Holdings, there: &Holdings) -> Findings {
+/// Senders who are believed hear of each message that was refused for ever; nobody else hears of anything.
+pub fn reported(outbox: &[Sent], refused: &BTreeSet<(String, String)>, outside: &Holdings) -> Findings {
+    let mut wrong = Findings::new();
+    for sent in outbox {
+        let Some(mailbox) = outside.get(&sent.from) else { continue };
+        let reports = mailbox.iter().filter(|m| contains(&m.bytes, &sent.mark)).count();
+        let refusals =
+            sent.to.iter().filter(|to| refused.contains(&((*to).clone(), sent.mark.clone()))).count();
+        let expected = if crate::node::is_believed(&sent.from) { refusals } else { 0 };
+        // A stranger's server that died before it answered may have one twice.
+        if reports < expected || reports > 2 * expected {
+            wrong.push(format!("{}: {reports} reports of {}, {expected} expected", sent.from, sent.mark));
+        }
+    }
+    wrong
+}
+
+/// What people did must have come true here, and what stands here must stand at the primary, unless it was refused there.
+pub fn carried_over(
+    diaries: &BTreeMap<String, Diary>,
+    here: &Holdings,
+    there: &Holdings,
+    refused: &BTreeSet<(String, String)>,
+) -> Findings {
     let mut wrong = Findings::new();
     for (address, diary) in diaries {
         wrong.extend(diary.wrong.iter().cloned());
         let (here, there) = (by_mark(here.get(address)), by_mark(there.get(address)));
-        for mark in &diary.touched {
+        for mark in diary.touched.iter().filter(|mark| !refused.contains(&(address.clone(), (*mark).clone())))
+        {
             let none = Vec::new();
             let (ours, theirs) = (here.get(mark).unwrap_or(&none), there.get(mark).unwrap_or(&none));
             let possible = diary.standing.get(mark).cloned().unwrap_or_default();
@@ -145,7 +168,7 @@ fn by_mark(messages: Option<&Vec<Standings>>) -> BTreeMap<String, Vec<(String, B
     found
 }
 
-fn contains(haystack: &[u8], needle: &str) -> bool {
+pub(crate) fn contains(haystack: &[u8], needle: &str) -> bool {
     haystack.windows(needle.len()).any(|w| w == needle.as_bytes())
 }
 
@@ -193,19 +216,20 @@ mod tests {
 
     #[test]
     fn the_judge_sees_what_was_not_carried_over() {
+        let none = BTreeSet::new();
         let mark = "mark-1-1-".to_owned();
         let standing: Standing = Some(("INBOX".into(), BTreeSet::new()));
         let mut diary = Diary::default();
         diary.touched.insert(mark.clone());
         diary.standing.insert(mark.clone(), BTreeSet::from([standing]));
         let diaries = BTreeMap::from([("anna@x".to_owned(), diary.clone())]);
-        assert!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[ONCE])).is_empty());
-        assert_eq!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[])).len(), 1);
-        assert_eq!(carried_over(&diaries, &holding(&[ONCE, ONCE]), &holding(&[ONCE])).len(), 1);
+        assert!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[ONCE]), &none).is_empty());
+        assert_eq!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[]), &none).len(), 1);
+        assert_eq!(carried_over(&diaries, &holding(&[ONCE, ONCE]), &holding(&[ONCE]), &none).len(), 1);
         diary.standing.insert(mark, BTreeSet::from([None]));
         let diaries = BTreeMap::from([("anna@x".to_owned(), diary)]);
         assert_eq!(removed(&diaries).len(), 1);
-        assert_eq!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[ONCE])).len(), 1);
+        assert_eq!(carried_over(&diaries, &holding(&[ONCE]), &holding(&[ONCE]), &none).len(), 1);
     }
 
     #[test]

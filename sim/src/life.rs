@@ -67,7 +67,7 @@ const WORK_MAX: Duration = Duration::from_secs(1_800);
 /// How long everything may need to be settled after that.
 const DRAIN_MAX: Duration = Duration::from_secs(1_800);
 /// How much longer everything is watched after it looks settled: for what comes twice.
-const AFTERWARDS: Duration = Duration::from_secs(45);
+const AFTERWARDS: Duration = Duration::from_secs(30);
 
 /// Lives a life and judges it.
 pub fn live(plan: &Plan, options: Options) -> Verdict {
@@ -234,6 +234,7 @@ impl Life {
             desk: self.desk.subscribe(),
             outbox: self.outbox.clone(),
             diary: diary.clone(),
+            primary: self.primary.clone(),
             record: self.record.clone(),
         }
     }
@@ -432,13 +433,16 @@ impl Life {
         let (there, outside) =
             (judge::holdings(&self.primary.accounts()), judge::holdings(&self.outside.accounts()));
         let here = self.own_mailboxes(&desk);
-        let gone = judge::removed(&diaries);
+        let mut gone = judge::removed(&diaries);
+        let refused = self.primary.refused();
         let findings = &mut self.findings;
-        findings.extend(judge::arrived("at the primary", &outbox, &there, &gone, 1));
+        findings.extend(judge::reported(&outbox, &refused, &outside));
+        findings.extend(judge::carried_over(&diaries, &here, &there, &refused));
         findings.extend(judge::arrived("here", &outbox, &here, &gone, 1));
         // Nobody can look into a stranger's mailbox: one that died before it answered may have two.
         findings.extend(judge::arrived("outside", &outbox, &outside, &gone, 2));
-        findings.extend(judge::carried_over(&diaries, &here, &there));
+        gone.extend(refused);
+        findings.extend(judge::arrived("at the primary", &outbox, &there, &gone, 1));
         findings.extend(judge::filed("here", &outbox, &here));
         findings.extend(judge::filed("at the primary", &outbox, &there));
         let refused = outbox.iter().filter(|sent| sent.refused);

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let (first, count) = (number(1).unwrap_or(1), number(2).unwrap_or(100));
     let (mut failed, mut acknowledged, mut seconds) = (0, 0, 0.0);
     let began = std::time::Instant::now();
-    lives(first, count, 2, Options::default(), |seed, verdict| {
+    lives(first, count, Options::default(), |seed, verdict| {
         acknowledged += verdict.acknowledged;
         seconds += verdict.seconds;
         if !verdict.findings.is_empty() {

@@ -6,6 +6,7 @@ use crate::dice::Dice;
 use crate::judge::mark_of;
 use crate::net::Host;
 use crate::node::Desk;
+use crate::primary::Primary;
 use crate::record::Record;
 use crate::sender::{Outbox, Sent};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,8 @@ pub struct Person {
     pub outbox: Outbox,
     /// What was told.
     pub diary: Arc<Mutex<Diary>>,
+    /// The primary, whose refusals are followed here.
+    pub primary: Primary,
     /// Where it is told what happened.
     pub record: Record,
 }
@@ -180,11 +183,15 @@ impl Person {
             }
             let flags: BTreeSet<String> = message.flags.names().map(str::to_lowercase).collect();
             let found: Standing = Some((name.to_owned(), flags));
+            if name == "Junk" && self.primary.has_refused(self.account.as_str(), mark) {
+                diary.standing.entry(mark.clone()).or_default().insert(found.clone());
+            }
             wrong.extend(diary.meet(mark, found, life));
         }
         for (mark, standing) in &diary.standing {
             let must = standing.iter().all(|s| s.as_ref().is_some_and(|(folder, _)| folder == name));
-            if must && !here.contains(mark) {
+            let refused = || self.primary.has_refused(self.account.as_str(), mark);
+            if must && !here.contains(mark) && !refused() {
                 wrong.push(format!("{mark} was in {name} and is not there any more"));
             }
         }

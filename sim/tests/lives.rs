@@ -6,10 +6,7 @@ use sim::fate::Plan;
 use sim::life::{Options, Verdict, live};
 use sim::lives::lives;
 use sim::node::Build;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Lives lived at once.
-const THREADS: usize = 2;
+use std::collections::BTreeMap;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -24,7 +21,7 @@ fn no_life_loses_doubles_or_forgets_anything() {
     let (first, count) = (number("SIM_FIRST", 1), number("SIM_SEEDS", 2_000));
     let mut failed: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     let (mut acknowledged, mut crashed) = (0, 0);
-    lives(first, count, THREADS, Options::default(), |seed, verdict| {
+    lives(first, count, Options::default(), |seed, verdict| {
         acknowledged += verdict.acknowledged;
         crashed += verdict.lives - 1;
         if !verdict.findings.is_empty() {
@@ -64,18 +61,22 @@ fn first_difference(first: &Verdict, second: &Verdict) -> String {
 
 #[test]
 fn a_build_that_acknowledges_before_the_sync_is_caught() {
-    let options = Options { build: Build::AcknowledgesBeforeSync, ..Options::default() };
-    let mut caught = None;
-    lives(1, number("SIM_SEEDS", 2_000), THREADS, options, |seed, verdict| {
-        let lost = verdict.findings.iter().any(|finding| finding.starts_with("lost"));
-        if lost {
-            caught.get_or_insert(seed);
-        }
-        caught.is_none()
-    });
-    let seed = caught.expect("a build that loses mail was not caught: the judges are blind");
-    println!("caught at seed {seed}");
+    caught(Build::AcknowledgesBeforeSync, "lost");
 }
 
-#[allow(dead_code)]
-type Names = BTreeSet<&'static str>;
+#[test]
+fn a_build_that_repeats_without_asking_is_caught() {
+    caught(Build::RepeatsWithoutAsking, "doubled at the primary");
+}
+
+/// A build that is broken on purpose must be caught by what it does, or the judges are blind.
+fn caught(build: Build, how: &str) {
+    let mut by = None;
+    lives(1, number("SIM_SEEDS", 2_000), Options { build, ..Options::default() }, |seed, verdict| {
+        if verdict.findings.iter().any(|finding| finding.starts_with(how)) {
+            by.get_or_insert(seed);
+        }
+        by.is_none()
+    });
+    println!("{build:?} was caught by seed {}", by.expect("it was not caught: the judges are blind"));
+}

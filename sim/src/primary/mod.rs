@@ -11,7 +11,7 @@ pub use store::{Account, Copy, Folder, Store};
 use crate::dice::Dice;
 use crate::net::Host;
 use crate::record::Record;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,10 @@ pub enum Mood {
     Slow,
     /// What it said yes to is filed seconds later, from a queue of its own.
     Lazy,
+    /// One message in three is refused for ever, after the final dot.
+    Refusing,
+    /// The first account has no room; the others have.
+    Quota,
 }
 
 /// Which door.
@@ -53,6 +57,8 @@ struct Inside {
     store: Store,
     /// Said yes to, and not filed yet: until when, for whom, what.
     queue: Vec<(tokio::time::Instant, String, Arc<Vec<u8>>)>,
+    /// Refused for ever: for whom, and the mark.
+    refused: BTreeSet<(String, String)>,
 }
 
 /// The primary.
@@ -73,7 +79,8 @@ impl Primary {
     /// A primary with accounts at the given addresses (in lower case), listening at ports 25 and 143 once it runs.
     pub fn new(name: &'static str, host: Host, addresses: &[&str], dice: Dice, record: Record) -> Primary {
         let store = Store::new(addresses);
-        let inside = Inside { smtp: Mood::Well, imap: Mood::Well, store, queue: Vec::new() };
+        let inside =
+            Inside { smtp: Mood::Well, imap: Mood::Well, store, queue: Vec::new(), refused: BTreeSet::new() };
         let at = |port| SocketAddr::new(host.ip(), port);
         let (smtp, imap) = (at(25), at(143));
         Primary { inside: Arc::new(Mutex::new(inside)), dice, host, smtp, imap, name, record }
@@ -93,6 +100,22 @@ impl Primary {
     pub fn accounts(&self) -> BTreeMap<String, Account> {
         self.file_due();
         self.inside().store.accounts.clone()
+    }
+
+    /// What it refused for ever and does not hold: for whom, and the mark.
+    pub fn refused(&self) -> BTreeSet<(String, String)> {
+        let accounts = crate::judge::holdings(&self.accounts());
+        let holds = |(who, mark): &&(String, String)| {
+            accounts
+                .get(who)
+                .is_some_and(|all| all.iter().any(|one| crate::judge::contains(&one.bytes, mark)))
+        };
+        self.inside().refused.iter().filter(|one| !holds(one)).cloned().collect()
+    }
+
+    /// Whether it ever refused this message for this recipient.
+    pub fn has_refused(&self, who: &str, mark: &str) -> bool {
+        self.inside().refused.contains(&(who.to_owned(), mark.to_owned()))
     }
 
     /// One life of its processes: serves until dropped.

@@ -57,6 +57,9 @@ impl Primary {
         if inside.smtp == Mood::Deferring {
             return "451 4.3.2 not now";
         }
+        if inside.smtp == Mood::Quota && inside.store.accounts.keys().next() == Some(&address) {
+            return "452 4.2.2 no room";
+        }
         if !inside.store.accounts.contains_key(&address) {
             return "550 5.1.1 no such mailbox";
         }
@@ -67,6 +70,13 @@ impl Primary {
     async fn final_dot(&self, wire: &mut Wire, message: Vec<u8>, to: &[String]) -> io::Result<()> {
         let (done, answered) = self.chance(Port::Smtp).await;
         let marks = crate::judge::mark_of(&message).unwrap_or_default();
+        if self.mood(Port::Smtp) == Mood::Refusing && self.dice.one_in(3) {
+            self.note(format_args!("refuses {marks} for {to:?}"));
+            for address in to {
+                self.inside().refused.insert((address.clone(), marks.clone()));
+            }
+            return self.reply(wire, "554 5.7.1 it looks like spam").await;
+        }
         self.note(format_args!("final dot of {marks} for {to:?}: stored {done}, answered {answered}"));
         if done {
             self.file_due();
