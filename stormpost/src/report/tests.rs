@@ -171,7 +171,7 @@ mod written {
     }
 
     async fn until(disk: &FaultDisk, wanted: impl Fn(&str) -> bool) -> String {
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             let page = disk.content(Path::new("/data/reports/event-7.html")).unwrap_or_default();
             let page = String::from_utf8(page).unwrap();
             if wanted(&page) {
