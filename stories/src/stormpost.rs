@@ -38,6 +38,8 @@ pub struct Company {
     pub people: Vec<String>,
     /// Whether the primary is asked about recipients that are not in `people`.
     pub learned: bool,
+    /// When deliveries to its primary are encrypted.
+    pub tls: &'static str,
     /// Further lines for its primary's table in the configuration.
     pub extra: String,
 }
@@ -51,6 +53,7 @@ impl Company {
             imap: Some(primary.imap),
             people: primary.people.clone(),
             learned: false,
+            tls: "opportunistic",
             extra: String::new(),
         }
     }
@@ -63,6 +66,7 @@ impl Company {
             imap: None,
             people: people.iter().map(|person| (*person).to_owned()).collect(),
             learned: false,
+            tls: "opportunistic",
             extra: String::new(),
         }
     }
@@ -86,7 +90,8 @@ impl Company {
         out.push_str(&format!(
             "primary = \"{name}\"\n\n[[primary]]\nid = \"{name}\"\ndwell = \"{dwell}s\"\nreturn_dwell = \"1s\"\n\
              queue_time = \"5s\"\n{extra}\n[primary.deliver]\nkind = \"{kind}\"\nhost = \"127.0.0.1\"\nport = {port}\n\
-             tls = \"opportunistic\"\ntrust = \"anybody\"\n",
+             tls = \"{tls}\"\ntrust = \"anybody\"\n",
+            tls = self.tls,
             extra = self.extra
         ));
         if let Some(port) = self.imap {
@@ -315,6 +320,13 @@ impl Stormpost {
 
     /// Starts it on the same ports, waits until all of it works, and gives the time until the edge greeted.
     pub fn restart(&mut self) -> Duration {
+        let greeted = self.reopen();
+        self.comes_up();
+        greeted
+    }
+
+    /// Starts it on the same ports and gives the time until the edge greeted. The rest may still be starting.
+    pub fn reopen(&mut self) -> Duration {
         let begun = Instant::now();
         self.launch();
         let port = self.smtp;
@@ -324,9 +336,7 @@ impl Stormpost {
             assert!(!Tree::ended(tree), "Stormpost ended while starting; see its log");
             greets(port)
         });
-        let greeted = begun.elapsed();
-        self.comes_up();
-        greeted
+        begun.elapsed()
     }
 
     /// Waits until the part behind the edge works and knows what was accepted before.
