@@ -1,7 +1,7 @@
 //! The acts: peace, outage, return, and the count.
 
 use super::company::Server;
-use super::count::{self, Found, Times};
+use super::count::{self, Found, Listed, Promised, Times};
 use super::ending;
 use super::mail::Stock;
 use super::observer::{Observer, Seen};
@@ -26,8 +26,10 @@ const PEACE: Duration = Duration::from_secs(4);
 const GIVE_BACK_MAX: Duration = Duration::from_secs(120);
 /// Senders must have got rid of their mail so long after everything was given back.
 const SENDERS_MAX: Duration = Duration::from_secs(60);
-/// What was just acknowledged may take so long into a mailbox, before it is called lost.
-const SETTLE_MAX: Duration = Duration::from_secs(60);
+/// What nobody holds any more may take so long into a mailbox, before it is called lost.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
+/// Stormpost may hold messages so long before the count begins all the same.
+const WAITING_MAX: Duration = Duration::from_secs(120);
 /// How far apart numbers of two people's messages begin.
 const NUMBERS_EACH: usize = 1_000_000;
 /// A person looks at the mail so often; with more people than [`CROWD`] less often, so that the machine keeps up.
@@ -313,35 +315,24 @@ impl Cast {
         let story = self.story.clone();
         let done = self.notes.done();
         let promised = count::promised(&self.outbox, &done);
-        let look = async {
-            let began = Instant::now();
-            loop {
-                let waiting = if self.observer.look().await { self.observer.seen().waiting().0 } else { 0 };
-                let found = Found::look(&self.stage).await?;
-                let is_whole = waiting == 0 && found.is_whole(&promised, &done);
-                if is_whole || began.elapsed() > SETTLE_MAX {
-                    return Ok::<_, anyhow::Error>((found, waiting));
-                }
-                sleep(TICK * 10).await;
-            }
+        let waiting = Cell::new(0);
+        let how_far = || match waiting.get() {
+            0 => format!("looking for {} messages in every mailbox", promised.len()),
+            some => format!(
+                "{some} messages still wait here; one whose server was cut off in the middle is tried again after a minute"
+            ),
         };
-        let how_far = || format!("looking for {} messages in every mailbox", promised.len());
-        let (found, waiting) = story.meanwhile(how_far, look).await?;
+        let (found, listed) = story.meanwhile(how_far, self.look(&promised, &done, &waiting)).await?;
 
         let seen = self.observer.seen();
-        let mut figures = found.figures(&promised, &done);
-        let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
+        let mut figures = found.figures(&promised, &done, &listed);
+        let waiting = usize::try_from(waiting.get()).unwrap_or(usize::MAX);
         // What stands in its mailbox is settled, whoever has not noted it yet.
         figures.settled = figures.accepted.saturating_sub(waiting).max(figures.seen);
         figures.seconds = count::seconds(&seen, &done, times);
         figures.waiting_outside = count::twin(&self.outbox, &done, times).waiting_outside;
         if !seen.is_ready() {
             figures.exceptions.push("the primary is not READY again: its event was not closed".to_owned());
-        }
-        if seen.event.is_some()
-            && let Some(event) = self.observer.event().await
-        {
-            figures.exceptions.extend(found.listed(&event));
         }
         let letters = self.outbox.letters();
         if self.outbox.held() > 0 {
@@ -354,6 +345,28 @@ impl Cast {
             figures,
             done,
         })
+    }
+
+    /// Looks into every mailbox, again and again until everything is there or it has had its time. `waiting` gets the
+    /// number of messages that wait at Stormpost.
+    async fn look(&self, promised: &Promised, done: &Done, waiting: &Cell<u64>) -> Result<(Found, Listed)> {
+        let began = Instant::now();
+        let mut last_waiting = began;
+        loop {
+            self.observer.look().await;
+            waiting.set(self.observer.seen().waiting().0);
+            if waiting.get() > 0 && began.elapsed() < WAITING_MAX {
+                last_waiting = Instant::now();
+            } else {
+                let event =
+                    if self.observer.seen().event.is_some() { self.observer.event().await } else { None };
+                let (found, listed) = (Found::look(&self.stage).await?, Listed::of(event));
+                if found.is_whole(promised, done, &listed) || last_waiting.elapsed() > SETTLE_MAX {
+                    return Ok((found, listed));
+                }
+            }
+            sleep(TICK * 10).await;
+        }
     }
 }
 

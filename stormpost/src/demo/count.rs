@@ -2,7 +2,7 @@
 
 use super::observer::Seen;
 use super::outside::{Letter, Outbox};
-use super::people::{Copy, Done};
+use super::people::{Copy, Done, Sent};
 use super::report::{Figures, Seconds, Twin};
 use super::stage::Stage;
 use crate::control::protocol::EventShown;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use words_imap::Flag;
-use words_mail::Address;
+use words_mail::{Address, TraceId};
 
 /// The moments of a run.
 #[derive(Clone, Copy, Debug)]
@@ -23,17 +23,17 @@ pub(super) struct Times {
     pub(super) returned: Instant,
 }
 
-/// Everything promised, by message number: whose mailboxes it belongs into.
-pub(super) type Promised = BTreeSet<(usize, Address)>;
+/// Everything promised: by message number and whose mailbox it belongs into, with the trace id in the `250`.
+pub(super) type Promised = BTreeMap<(usize, Address), Option<TraceId>>;
 
 /// What was acknowledged to senders and to people.
 pub(super) fn promised(outbox: &Outbox, done: &Done) -> Promised {
     let letters = outbox.letters().into_iter().filter(|letter| letter.acknowledged.is_some());
-    let mut promised: Promised = letters.map(|letter| (letter.number, letter.to)).collect();
-    for (number, from, to) in &done.sent {
+    let mut promised: Promised = letters.map(|letter| ((letter.number, letter.to), letter.trace)).collect();
+    for Sent { number, from, to, trace } in &done.sent {
         // Once with the recipient, and once in the sender's own Sent folder.
-        promised.insert((*number, to.clone()));
-        promised.insert((*number, from.clone()));
+        promised.insert((*number, to.clone()), *trace);
+        promised.insert((*number, from.clone()), *trace);
     }
     promised
 }
@@ -41,6 +41,24 @@ pub(super) fn promised(outbox: &Outbox, done: &Done) -> Promised {
 /// What stands where: every numbered copy, by mailbox and number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found(BTreeMap<Address, BTreeMap<usize, Vec<Copy>>>);
+
+/// What Stormpost itself lists for a person to look at, each beginning with the trace id of a message.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listed(Vec<String>);
+
+impl Listed {
+    /// What stands in the report of an event.
+    pub(super) fn of(event: Option<EventShown>) -> Listed {
+        Listed(event.map(|event| event.exceptions).unwrap_or_default())
+    }
+
+    fn names(&self, trace: Option<TraceId>) -> bool {
+        trace.is_some_and(|trace| {
+            let trace = trace.to_string();
+            self.0.iter().any(|line| line.starts_with(&trace))
+        })
+    }
+}
 
 /// Something that stands more than once: its number, whose it is, in which folder.
 type Double = (usize, Address, String);
@@ -67,26 +85,28 @@ impl Found {
         self.0.get(account).and_then(|mail| mail.get(&number)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether everything promised, and everything people did, is where it belongs.
-    pub(super) fn is_whole(&self, promised: &Promised, done: &Done) -> bool {
+    /// Whether everything promised is where it belongs or listed, and everything people did is there.
+    pub(super) fn is_whole(&self, promised: &Promised, done: &Done, listed: &Listed) -> bool {
         let is_there = |(number, account): &(usize, Address)| !self.copies_of(*number, account).is_empty();
-        promised.iter().all(is_there) && self.changes(done).1.is_empty()
+        promised.iter().all(|(key, trace)| is_there(key) || listed.names(*trace))
+            && self.changes(done).1.is_empty()
     }
 
-    /// The figures of the run that are counted in mailboxes.
-    pub(super) fn figures(&self, promised: &Promised, done: &Done) -> Figures {
+    /// The figures of the run that are counted in mailboxes. What is not there and listed by Stormpost is kept by it,
+    /// and not lost.
+    pub(super) fn figures(&self, promised: &Promised, done: &Done, listed: &Listed) -> Figures {
         let mut figures = Figures {
             accepted: promised.len(),
             read_in_outage: done.read.len(),
             sent_in_outage: done.sent.len(),
             ..Figures::default()
         };
-        for (number, account) in promised {
-            if self.copies_of(*number, account).is_empty() {
+        for ((number, account), trace) in promised {
+            if !self.copies_of(*number, account).is_empty() {
+                figures.seen += 1;
+            } else if !listed.names(*trace) {
                 figures.lost += 1;
                 figures.exceptions.push(format!("message {number} for {account} is not there"));
-            } else {
-                figures.seen += 1;
             }
         }
         for (number, account, folder) in self.doubles().0 {
@@ -99,6 +119,7 @@ impl Found {
         let (carried, missing) = self.changes(done);
         figures.changes_replayed = carried;
         figures.exceptions.extend(missing);
+        figures.exceptions.extend(self.unexplained(listed));
         figures
     }
 
@@ -128,11 +149,11 @@ impl Found {
 
     /// Copies in the mailbox of somebody to whom nothing of this number was promised.
     fn strays(&self, promised: &Promised) -> Vec<String> {
-        let known: BTreeSet<usize> = promised.iter().map(|(number, _)| *number).collect();
+        let known: BTreeSet<usize> = promised.keys().map(|(number, _)| *number).collect();
         let mut strays = Vec::new();
         for (account, mail) in &self.0 {
             for number in mail.keys() {
-                if known.contains(number) && !promised.contains(&(*number, account.clone())) {
+                if known.contains(number) && !promised.contains_key(&(*number, account.clone())) {
                     strays.push(format!(
                         "message {number} stands in the mail of {account}, for whom it was not"
                     ));
@@ -167,7 +188,7 @@ impl Found {
     }
 
     /// What Stormpost's own reconciliation lists, apart from what the primary itself delivered twice.
-    pub(super) fn listed(&self, event: &EventShown) -> Vec<String> {
+    fn unexplained(&self, listed: &Listed) -> Vec<String> {
         let (_, by_primary) = self.doubles();
         let explained: BTreeSet<&str> = by_primary
             .iter()
@@ -178,7 +199,7 @@ impl Found {
             let stamp = line.split(' ').next().unwrap_or_default();
             explained.contains(stamp) && line.contains("it stands")
         };
-        let lines = event.exceptions.iter().filter(|line| !is_explained(line));
+        let lines = listed.0.iter().filter(|line| !is_explained(line));
         lines.map(|line| format!("the reconciliation lists: {line}")).collect()
     }
 

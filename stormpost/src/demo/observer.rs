@@ -1,7 +1,7 @@
 //! Watches Stormpost from outside, by the same command that people use, and notes when what was seen first.
 
 use crate::control::client::{Told, call};
-use crate::control::protocol::{EventShown, Item, PrimaryStatus, QueueTotals, Request, Status};
+use crate::control::protocol::{EventShown, Item, Lag, PrimaryStatus, Request, Status};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use words_mail::{State, Time};
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A moment, with how the queue stood then.
+/// A moment, with how far the primary was behind then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     /// When.
     pub(super) at: Instant,
     /// The same by the node's clock.
     pub(super) now: Time,
-    /// What waited.
-    pub(super) queue: QueueTotals,
+    /// What it had not got.
+    pub(super) lag: Lag,
 }
 
 /// What was seen first when, and what was seen last.
@@ -56,7 +56,7 @@ impl Seen {
 
     fn note(&mut self, status: Status, at: Instant) {
         if let Some(primary) = status.primaries.values().next() {
-            self.note_primary(primary, Mark { at, now: status.now, queue: status.queue });
+            self.note_primary(primary, Mark { at, now: status.now, lag: primary.lag });
         }
         self.last = Some(status);
     }
@@ -72,12 +72,12 @@ impl Seen {
             self.returning.get_or_insert(mark);
         }
         if let Some(returning) = &self.returning {
-            let older = |than: Option<Time>| match (mark.queue.oldest, than) {
+            let older = |than: Option<Time>| match (mark.lag.oldest, than) {
                 (Some(oldest), Some(than)) => oldest > than,
                 (None, _) => true,
                 (Some(_), None) => false,
             };
-            if mark.queue.messages < returning.queue.messages || older(returning.queue.oldest) {
+            if mark.lag.messages < returning.lag.messages || older(returning.lag.oldest) {
                 self.draining.get_or_insert(mark.at);
             }
             if older(Some(returning.now)) {
@@ -186,17 +186,12 @@ mod tests {
             planes: BTreeMap::new(),
             event: event.then_some(EventId(1)),
             on: Vec::new(),
-            lag: Lag::default(),
+            lag: Lag { messages, changes: 0, oldest: (messages > 0).then(|| Time::from_seconds(oldest)) },
             pinned: None,
             proved: None,
         };
         Status {
             now: Time::from_seconds(now),
-            queue: QueueTotals {
-                messages,
-                oldest: (messages > 0).then(|| Time::from_seconds(oldest)),
-                ..QueueTotals::default()
-            },
             primaries: BTreeMap::from([("office".to_owned(), primary)]),
             ..Status::default()
         }

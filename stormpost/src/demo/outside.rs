@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use stores_primary::smtp::{Begun, Fate, Hop, Session, Transaction};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use words_mail::{Address, Recipient, Reply, Sender};
+use words_mail::{Address, Recipient, Reply, Sender, TraceId};
 use words_world::World;
 
 /// What one sender knows of one message.
@@ -20,6 +20,8 @@ pub(super) struct Letter {
     pub(super) began: Instant,
     /// When a `250` was read.
     pub(super) acknowledged: Option<Instant>,
+    /// The trace id that stood in it.
+    pub(super) trace: Option<TraceId>,
     /// In which words it was refused for good, if it was.
     pub(super) refused: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Outbox {
             to: to.clone(),
             began: Instant::now(),
             acknowledged: None,
+            trace: None,
             refused: None,
         });
         letters.len() - 1
@@ -119,7 +122,11 @@ impl Outside {
         let mut wait = AGAIN_AFTER.0;
         loop {
             match send(&self.world, &self.hop, &self.from, to, &message).await {
-                Ok(()) => return self.outbox.inner()[at].acknowledged = Some(Instant::now()),
+                Ok(trace) => {
+                    let letter = &mut self.outbox.inner()[at];
+                    (letter.acknowledged, letter.trace) = (Some(Instant::now()), trace);
+                    return;
+                }
                 Err(No::Never(words)) => return self.outbox.inner()[at].refused = Some(words),
                 Err(No::Later(_)) => {}
             }
@@ -150,7 +157,8 @@ impl No {
     }
 }
 
-/// One try over a connection of its own. `Ok` means that a `250` to the final dot was read.
+/// One try over a connection of its own. `Ok` means that a `250` to the final dot was read, with the trace id in it if
+/// there is one.
 ///
 /// # Errors
 /// See [`No`].
@@ -160,7 +168,7 @@ pub(super) async fn send(
     from: &Address,
     to: &Address,
     message: &[u8],
-) -> Result<(), No> {
+) -> Result<Option<TraceId>, No> {
     let later = |why: &dyn std::fmt::Display| No::Later(why.to_string());
     let mut session = Session::open(world, hop).await.map_err(|why| later(&why))?;
     let transaction = Transaction {
@@ -180,7 +188,9 @@ pub(super) async fn send(
     session.data(message).await.map_err(|why| later(&why))?;
     let fates = session.finish().await.map_err(|why| later(&why))?;
     let answer = match fates.into_iter().next() {
-        Some((_, Fate::Answered(reply))) if reply.is_yes() => Ok(()),
+        Some((_, Fate::Answered(reply))) if reply.is_yes() => {
+            Ok(reply.text.split_ascii_whitespace().find_map(|word| word.parse().ok()))
+        }
         Some((_, Fate::Answered(reply))) => Err(No::said(&reply)),
         Some((_, Fate::Unknown(why))) => Err(No::Later(why)),
         None => Err(No::Later("no answer".to_owned())),

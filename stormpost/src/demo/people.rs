@@ -10,12 +10,14 @@ use stores_primary::imap::{self, ImapStore, SignIn};
 use stores_primary::smtp::Hop;
 use stores_primary::store::{MailStore, StoreError, Summary};
 use words_imap::{Flag, StoreHow};
-use words_mail::{Address, TraceTag};
+use words_mail::{Address, TraceId, TraceTag};
 use words_smtp::Credentials;
 use words_world::World;
 
 /// Numbers of messages that people write begin here, above those from outside.
 pub(super) const OWN_NUMBERS: usize = 1_000_000_000;
+/// Messages that a person reads at one look.
+const LOOK_MAX: usize = 10;
 /// Failures whose words are kept.
 const FAILURES_MAX: usize = 1_000;
 
@@ -63,6 +65,19 @@ pub(super) struct Failure {
     pub(super) words: String,
 }
 
+/// A message that a person sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// The number in its top header.
+    pub(super) number: usize,
+    /// Who.
+    pub(super) from: Address,
+    /// To whom.
+    pub(super) to: Address,
+    /// The trace id in the `250`.
+    pub(super) trace: Option<TraceId>,
+}
+
 /// What people did, and what should be found again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Done {
@@ -70,8 +85,8 @@ pub(super) struct Done {
     pub(super) read: BTreeSet<(Address, usize)>,
     /// Messages put into Archive.
     pub(super) filed: BTreeSet<(Address, usize)>,
-    /// Messages sent: number, from, to.
-    pub(super) sent: Vec<(usize, Address, Address)>,
+    /// Messages sent.
+    pub(super) sent: Vec<Sent>,
     /// How many of these answer one that was read.
     pub(super) answered: usize,
     /// When the first message was read and the first was sent.
@@ -165,6 +180,8 @@ impl Desk {
             }
         };
         store.headers_above(0, &[NUMBER_HEADER, "Message-ID"], &mut each).await?;
+        // Nobody reads everything at once; the rest is there at the next look.
+        unread.truncate(LOOK_MAX);
         let mut answerable = None;
         for Unread { uid, number, id } in unread {
             if store.open_body(uid).await?.is_none() {
@@ -203,10 +220,10 @@ impl Desk {
         hop.sign_in =
             Some(Credentials { user: person.address.to_string(), password: person.password.clone() });
         let message = letter(person, to, number, answers);
-        send(&self.world, &hop, &person.address, to, message.as_bytes()).await?;
+        let trace = send(&self.world, &hop, &person.address, to, message.as_bytes()).await?;
         let mut done = notes.inner();
         done.first.1.get_or_insert_with(Instant::now);
-        done.sent.push((number, person.address.clone(), to.clone()));
+        done.sent.push(Sent { number, from: person.address.clone(), to: to.clone(), trace });
         done.answered += usize::from(answers.is_some());
         Ok(())
     }

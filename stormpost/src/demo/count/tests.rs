@@ -1,6 +1,6 @@
 use super::*;
 use crate::demo::people::Failure;
-use words_mail::{Event, EventId, OrderNumber, PrimaryId, Time};
+use words_mail::Time;
 
 fn anna() -> Address {
     Address::parse("anna@company.example").unwrap()
@@ -24,7 +24,8 @@ fn found(account: &Address, number: usize, copies: &[Copy]) -> Found {
 }
 
 fn figures(found: &Found, promised: &[(usize, Address)]) -> Figures {
-    found.figures(&promised.iter().cloned().collect(), &Done::default())
+    let promised = promised.iter().map(|key| (key.clone(), None)).collect();
+    found.figures(&promised, &Done::default(), &Listed::default())
 }
 
 #[test]
@@ -70,46 +71,44 @@ fn a_message_in_a_strangers_mailbox_is_an_exception() {
 fn changes_that_were_not_carried_over_are_exceptions() {
     let done =
         Done { read: BTreeSet::from([(anna(), 5)]), filed: BTreeSet::from([(anna(), 5)]), ..Done::default() };
-    let promised = BTreeSet::from([(5, anna())]);
+    let promised = Promised::from([((5, anna()), None)]);
+    let nothing = Listed::default();
     let untouched = found(&anna(), 5, &[copy("INBOX", None)]);
-    let figures = untouched.figures(&promised, &done);
+    let figures = untouched.figures(&promised, &done, &nothing);
     assert_eq!((figures.changes_replayed, figures.exceptions.len()), (0, 2));
-    assert!(!untouched.is_whole(&promised, &done));
+    assert!(!untouched.is_whole(&promised, &done, &nothing));
     let touched = found(&anna(), 5, &[Copy { flags: vec![Flag::Seen], ..copy("Archive", None) }]);
-    let figures = touched.figures(&promised, &done);
+    let figures = touched.figures(&promised, &done, &nothing);
     assert_eq!((figures.changes_replayed, figures.exceptions.len()), (2, 0));
-    assert!(touched.is_whole(&promised, &done));
+    assert!(touched.is_whole(&promised, &done, &nothing));
 }
 
 #[test]
 fn only_what_the_primary_doubled_by_itself_is_taken_off_the_list() {
-    let event = EventShown {
-        event: Event {
-            id: EventId(1),
-            primary: PrimaryId("office".into()),
-            opened_by: OrderNumber(1),
-            opened: Time(1),
-            began: Time(1),
-            returned_by: None,
-            closed_by: None,
-            closed: None,
-            planes: Vec::new(),
-        },
-        orders: Vec::new(),
-        notices: Vec::new(),
-        report: None,
-        page: None,
-        exceptions: vec![
-            "AAAA from <x@y> to <z>: it stands 2 times in \"INBOX\"".into(),
-            "BBBB from <x@y> to <z>: it stands 2 times in \"INBOX\"".into(),
-            "AAAA from <x@y> to <z>: set aside: why".into(),
-        ],
-    };
+    let listed = Listed(vec![
+        "AAAA from <x@y> to <z>: it stands 2 times in \"INBOX\"".into(),
+        "BBBB from <x@y> to <z>: it stands 2 times in \"INBOX\"".into(),
+        "AAAA from <x@y> to <z>: set aside: why".into(),
+    ]);
     let by_primary = found(&anna(), 1, &[copy("INBOX", Some("4F2A61")), copy("INBOX", Some("4F2A61"))]);
-    let listed = by_primary.listed(&event);
-    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert_eq!(by_primary.unexplained(&listed).len(), 2);
     let by_us = found(&anna(), 1, &[copy("INBOX", None), copy("INBOX", None)]);
-    assert_eq!(by_us.listed(&event).len(), 3);
+    assert_eq!(by_us.unexplained(&listed).len(), 3);
+}
+
+#[test]
+fn what_stormpost_keeps_and_lists_is_an_exception_and_not_lost() {
+    let kept = TraceId::new(Time::from_seconds(1), [1; 10]);
+    let gone = TraceId::new(Time::from_seconds(1), [2; 10]);
+    let promised =
+        Promised::from([((1, anna()), Some(kept)), ((2, anna()), Some(gone)), ((3, anna()), None)]);
+    let listed = Listed(vec![format!("{kept}.0123 from <x@y> to <z>: set aside: loop")]);
+    let figures = Found::default().figures(&promised, &Done::default(), &listed);
+    assert_eq!((figures.seen, figures.lost, figures.exceptions.len()), (0, 2, 3), "{:?}", figures.exceptions);
+    assert!(figures.exceptions[2].contains("set aside: loop"), "{:?}", figures.exceptions);
+    let promised = Promised::from([((1, anna()), Some(kept))]);
+    assert!(Found::default().is_whole(&promised, &Done::default(), &listed));
+    assert!(!Found::default().is_whole(&promised, &Done::default(), &Listed::default()));
 }
 
 #[test]
