@@ -1,8 +1,10 @@
-//! Lives through seeds: `sim [FIRST [COUNT]]`, or one life aloud with `SIM_SEED=n`.
+//! Lives through seeds: `sim [FIRST [COUNT]]`, or one life aloud with `SIM_SEED=n`, in which the node also
+//! dies at a named place with `SIM_POINT=name`, after `SIM_AFTER` passes, by `SIM_CRASH=kill` or `power`.
 
 use sim::fate::Plan;
 use sim::life::{Options, live};
 use sim::lives::lives;
+use sim::power::Crash;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -30,6 +32,16 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Before which pass of `SIM_POINT` the node dies.
+fn after() -> u64 {
+    std::env::var("SIM_AFTER").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// How it dies there.
+fn how() -> Crash {
+    if std::env::var("SIM_CRASH").as_deref() == Ok("kill") { Crash::Kill } else { Crash::Power }
+}
+
 /// One life, with everything that is said in it.
 fn aloud(seed: u64) -> ExitCode {
     tracing_subscriber::fmt()
@@ -38,7 +50,10 @@ fn aloud(seed: u64) -> ExitCode {
         .with_ansi(false)
         .with_writer(std::io::stdout)
         .init();
-    let plan = Plan::of(seed);
+    let plan = match std::env::var("SIM_POINT") {
+        Ok(name) => Plan::with_crash_at(seed, name.leak(), after(), how()),
+        Err(_) => Plan::of(seed),
+    };
     println!("{plan:#?}");
     let verdict = live(&plan, Options { aloud: true, ..Options::default() });
     println!("{:#?}", verdict.findings);
