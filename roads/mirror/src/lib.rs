@@ -4,6 +4,7 @@
 //! carried to the copies that transport has settled, and what people wrote is imported. Then promises are compared with
 //! what stands in the primary's mailboxes.
 
+mod deliveries;
 mod doors;
 mod inventory;
 mod names;

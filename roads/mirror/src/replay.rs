@@ -1,5 +1,6 @@
 //! Giving back what one person did.
 
+use crate::deliveries::{Deliveries, Fate};
 use crate::doors::{Doors, Right};
 use crate::inventory::{Inventory, Standing, spoken};
 use crate::names::Names;
@@ -7,6 +8,7 @@ use crate::touched::{Touched, touched};
 use rules_merge::{Flags, Here, Listed, Merged, Place, Sides, Step, There, merge};
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
+use stores_journal::{AppendError, ReadError};
 use stores_mailbox::{BodyAt, Change, Event, FolderId, MailboxError, Mailboxes, Message};
 use stores_primary::store::{MailStore, NewCopy, StoreError};
 use words_imap::StoreHow;
@@ -25,6 +27,12 @@ pub enum Trouble {
     /// Our own store.
     #[error("the mailbox: {0}")]
     Mailbox(#[from] MailboxError),
+    /// The journal or the ledger cannot be read.
+    #[error("the logs: {0}")]
+    Read(#[from] ReadError),
+    /// The ledger takes nothing.
+    #[error("the ledger: {0}")]
+    Ledger(#[from] AppendError),
 }
 
 /// What came of one go.
@@ -51,17 +59,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) doors: &'a dyn Doors,
     pub(crate) primary: &'a PrimaryId,
     pub(crate) account: &'a AccountId,
-    /// What became of the delivery of these messages.
-    pub(crate) fates: &'a (dyn Fn(&[TraceId]) -> HashMap<TraceId, Fate> + Send + Sync),
-}
-
-/// What became of the delivery of a message to the primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It was handed over, and so long ago that it would be seen if it were there: it was removed there.
-    Delivered,
-    /// It will never be handed over.
-    Never,
+    /// What delivery knows.
+    pub(crate) deliveries: &'a dyn Deliveries,
 }
 
 impl Replay<'_> {
@@ -108,7 +107,7 @@ impl Replay<'_> {
         let trace = |message: &Touched| message.trace.unwrap_or_else(|| own_trace(self.account, message));
         let missing: Vec<TraceId> =
             messages.iter().map(trace).filter(|trace| inventory.find(*trace, None).is_none()).collect();
-        let fates = if missing.is_empty() { HashMap::new() } else { (self.fates)(&missing) };
+        let fates = if missing.is_empty() { HashMap::new() } else { self.deliveries.fates(&missing) };
         for message in &messages {
             let trace = trace(message);
             let known = Known { trace, inventory: &inventory, fate: fates.get(&trace).copied() };
@@ -204,6 +203,8 @@ impl Replay<'_> {
                     store.move_to(&[standing.uid], &to).await?;
                 }
                 (Step::Expunge, Some(standing)) => {
+                    // Delivery may not know yet that it came: it would look for it, find nothing, and send it again.
+                    self.deliveries.note_seen(source.message, &standing.folder).await?;
                     store.select(&standing.folder, false).await?;
                     store.remove(&[standing.uid]).await?;
                 }

@@ -1,8 +1,9 @@
 //! The loop: give back what is due, and prove an event's end.
 
+use crate::deliveries::Written;
 use crate::doors::Doors;
 use crate::prove::{Prover, Unproved};
-use crate::replay::{Carried, Fate, Replay, Trouble};
+use crate::replay::{Carried, Replay, Trouble};
 use crate::witness::Report;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,10 +15,7 @@ use stores_mailbox::Mailboxes;
 use stores_primary::store::StoreError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use words_mail::{
-    AccountId, Destination, Event, EventId, OrderKind, Outcome, Plane, PrimaryId, State, Time, TraceId,
-    TraceKey,
-};
+use words_mail::{AccountId, Event, EventId, OrderKind, Plane, PrimaryId, State, Time, TraceKey};
 use words_world::World;
 
 /// How the road behaves.
@@ -199,16 +197,23 @@ impl Mirror {
     }
 
     async fn give_back_one(&mut self, primary: &PrimaryId, account: &AccountId) -> Result<Carried, Trouble> {
-        let now = self.parts.world.clock.now();
-        let long_ago = now.before(self.parts.options.patience);
-        let fates = |traces: &[TraceId]| fates(&self.parts.ledger, traces, long_ago);
+        let directory = self.parts.directory.borrow().clone();
+        let deliveries = Written {
+            journal: &self.parts.journal,
+            ledger: &self.parts.ledger,
+            directory: &directory,
+            primary,
+            account,
+            now: self.parts.world.clock.now(),
+            patience: self.parts.options.patience,
+        };
         let replay = Replay {
             mailboxes: &self.parts.mailboxes,
             trace_key: &self.parts.trace_key,
             doors: self.parts.doors.as_ref(),
             primary,
             account,
-            fates: &fates,
+            deliveries: &deliveries,
         };
         if !replay.is_due()? {
             return Ok(Carried { done: true, ..Carried::default() });
@@ -253,34 +258,4 @@ impl Mirror {
         self.prover.write_down(event, &report).await?;
         Ok(report)
     }
-}
-
-/// What became of the delivery of these messages, as far as it is final: handed over before `long_ago`, or never to be.
-fn fates(ledger: &Ledger, traces: &[TraceId], long_ago: Time) -> HashMap<TraceId, Fate> {
-    let mut fates = HashMap::new();
-    let wanted: BTreeSet<TraceId> = traces.iter().copied().collect();
-    let Some(oldest) = wanted.iter().map(|trace| trace.time()).min() else { return fates };
-    let reader = ledger.reader();
-    let Ok(from) = reader.position_at(oldest) else { return fates };
-    for settlement in reader.settlements(Some(from)) {
-        if !wanted.contains(&settlement.trace) || !matches!(settlement.destination, Destination::Primary(_)) {
-            continue;
-        }
-        match settlement.outcome {
-            Outcome::Refused { .. }
-            | Outcome::Expired { .. }
-            | Outcome::Deleted { .. }
-            | Outcome::Parked { .. } => {
-                fates.insert(settlement.trace, Fate::Never);
-            }
-            Outcome::HandedOver { .. } | Outcome::Seen { .. } if settlement.at < long_ago => {
-                fates.insert(settlement.trace, Fate::Delivered);
-            }
-            Outcome::HandedOver { .. }
-            | Outcome::Seen { .. }
-            | Outcome::Deferred { .. }
-            | Outcome::Unknown => {}
-        }
-    }
-    fates
 }

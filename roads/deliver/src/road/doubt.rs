@@ -47,6 +47,9 @@ impl Journey {
     }
 
     pub(super) fn answered(&mut self, answers: Vec<(Key, Answer)>) {
+        // The mirror removes what people removed. It writes down before that a message was there: one that was seen and
+        // is gone must not be sent again.
+        self.follow_ledger();
         let now = Instant::now();
         for (key, answer) in answers {
             let (since, patience) = {
