@@ -632,6 +632,22 @@ impl Queue {
         due
     }
 
+    /// A doubtful item's place is paused: it is asked about soon after that is over, as if its outcome had become unknown
+    /// then.
+    pub(crate) fn ask_later(&mut self, key: Key, now: Instant) {
+        if self.items.get(&key).is_some_and(|item| matches!(item.state, State::Doubtful { .. })) {
+            let next = now + self.rules.ask_after;
+            self.move_to(key, State::Doubtful { since: now, next, asked: 0 });
+        }
+    }
+
+    /// A doubtful item's place does not tell what it has: the time it is given for filing what it took begins anew.
+    pub(crate) fn nobody_told(&mut self, key: Key, now: Instant) {
+        if let Some(Item { state: State::Doubtful { since, .. }, .. }) = self.items.get_mut(&key) {
+            *since = now;
+        }
+    }
+
     /// A doubtful item is to be sent once more.
     pub(crate) fn send_again(&mut self, key: Key) {
         if self.items.get(&key).is_some_and(|item| matches!(item.state, State::Doubtful { .. })) {

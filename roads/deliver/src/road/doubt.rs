@@ -14,11 +14,18 @@ impl Journey {
     pub(super) fn doubts(&mut self, now: Instant) {
         let due = self.road.queue().questions(now, BATCH);
         let mut by_primary: BTreeMap<PrimaryId, Vec<(Key, Question)>> = BTreeMap::new();
+        let mut paused = Vec::new();
         for key in due {
             let (lane, since, question) = {
                 let queue = self.road.queue();
                 let Some((item, mail)) = queue.item(&key).zip(queue.mail(&key.position)) else { continue };
                 let State::Doubtful { since, .. } = item.state else { continue };
+                if let LaneName::Primary(primary) = &item.lane
+                    && self.orders.paused(primary, item.account.as_ref())
+                {
+                    paused.push(key);
+                    continue;
+                }
                 let question = Question {
                     trace: mail.trace,
                     recipient: item.recipient.clone(),
@@ -36,6 +43,8 @@ impl Journey {
                 _ => {}
             }
         }
+        // One that is believed to be down is asked when it is back, and its time for filing what it took begins then.
+        paused.into_iter().for_each(|key| self.road.queue().ask_later(key, now));
         for (primary, asked) in by_primary {
             let Some(ask) = self.road.parts.ask.clone() else { continue };
             self.spawn(super::About::Other, async move {
@@ -71,6 +80,7 @@ impl Journey {
                 Answer::NotFound => {}
                 Answer::CannotTell(why) => {
                     tracing::debug!(%why, "nobody can tell yet what became of a message");
+                    self.road.queue().nobody_told(key, now);
                 }
             }
         }

@@ -54,6 +54,34 @@ async fn while_nobody_can_look_it_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_outage_the_primary_is_asked_at_once_and_given_its_time_to_file_what_it_took() {
+    for stored in [true, false] {
+        let mut house = House::new();
+        let life = house.live();
+        house.office().mood(|mood| mood.dot = Dot::Breaks { stored });
+        let trace = life.accept(mail(&["anna@x.example"], "cut")).await;
+        sleep(200 * Duration::from_millis(1)).await;
+        life.pause(true).await;
+        // What it stored lies in a queue of its own, and is in no mailbox yet.
+        *life.looker.allowed.lock().unwrap() = false;
+        house.office().mood(|mood| mood.dot = Dot::Takes);
+        sleep(3_600 * SECOND).await;
+        let asked = *life.looker.asked.lock().unwrap();
+        life.pause(false).await;
+        sleep(3 * SECOND).await;
+        assert!(*life.looker.asked.lock().unwrap() > asked, "asked at once, not after a long back-off");
+        *life.looker.allowed.lock().unwrap() = true;
+        sleep(3 * SECOND).await;
+        assert_eq!(house.office().dots(), 1, "it had its five seconds from its return, not from the cut");
+        life.settle_down(60 * SECOND).await;
+        assert_eq!(house.office().stored().len(), 1);
+        let last = if stored { "anna seen 1" } else { "anna over 2" };
+        assert_eq!(life.outcomes(trace).last().unwrap(), last);
+        life.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_nobody_can_look_it_is_sent_once_more_and_never_a_third_time() {
     let mut house = House::new();
     house.ask = false;
