@@ -98,7 +98,12 @@ impl Maildrop {
     pub fn read_all(mut talk: ImapTalk, section: &str) -> Result<Maildrop, String> {
         let mut drop = Maildrop::default();
         for folder in talk.folders()? {
-            let (uidvalidity, uidnext) = talk.examine(&folder)?;
+            let (uidvalidity, uidnext) = match talk.examine(&folder) {
+                Ok(numbers) => numbers,
+                // Dovecot lists a folder that it will make when somebody first wants it.
+                Err(words) if words.contains("doesn't exist") || words.contains("NONEXISTENT") => continue,
+                Err(words) => return Err(words),
+            };
             drop.folders.insert(folder.clone(), (uidvalidity, uidnext));
             let answers = talk.command(&format!("UID FETCH 1:* (UID FLAGS RFC822.SIZE {section})"))?;
             for answer in answers.iter().filter(|answer| answer.text.contains(" FETCH ")) {

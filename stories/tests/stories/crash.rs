@@ -85,7 +85,6 @@ fn fifty_kills_at_random_moments_lose_nothing_double_nothing_and_reuse_no_uid() 
 }
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn the_inside_killed_again_and_again_closes_no_door_to_anybody() {
     let mut scene = Scene::with("inside_killed", &PrimaryOptions::default(), by_lmtp);
     let edge = scene.stormpost.edge_pid();
@@ -113,7 +112,6 @@ fn the_inside_killed_again_and_again_closes_no_door_to_anybody() {
 }
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn a_crash_at_every_named_place_is_survived() {
     // One process passes all of the places; where the edge has one of its own, it would be started again at once.
     let mut scene = Scene::with("every_crash_point", &PrimaryOptions::default(), |setup, primary| {
@@ -222,7 +220,6 @@ fn stormpost_and_the_primary_killed_together_in_an_outage_lose_nothing() {
 const OF_AN_OUTAGE: [&str; 3] = ["mirror.", "primary.", "report."];
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn a_crash_at_every_named_place_of_a_return_is_survived() {
     let mut scene = Scene::with("every_return_point", &PrimaryOptions::default(), |setup, primary| {
         by_lmtp(setup, primary);

@@ -112,7 +112,6 @@ impl Drop for FailingSync {
 }
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn a_disk_that_does_not_confirm_is_never_believed_and_nothing_acknowledged_is_lost() {
     let mut scene = Scene::with("sync_fails", &PrimaryOptions::default(), by_lmtp);
     let mut sent = Load::new(scene.stormpost.smtp, "before", &scene.primary.addresses()).run();

@@ -27,6 +27,7 @@ fn behind_proxy_with(story: &str, options: &PrimaryOptions, tls: &'static str) -
 /// The fault begins, mail keeps coming, the fault ends: everything arrives once, senders noticed nothing.
 fn carried_through(scene: &Scene, proxy: &SmtpProxy, stage: Stage, fault: &Fault) {
     let name = format!("{stage:?}-{}", proxy.connections()).to_lowercase();
+    let before = proxy.hits();
     proxy.fail(stage, fault.clone());
     let begun = Instant::now();
     let load = Load {
@@ -37,7 +38,7 @@ fn carried_through(scene: &Scene, proxy: &SmtpProxy, stage: Stage, fault: &Fault
     let sent = load.run();
     assert!(begun.elapsed() < Duration::from_secs(5), "{stage:?} {fault:?} held up the senders");
     assert!(sent.iter().all(|one| one.tries == 1), "{stage:?} {fault:?} was seen by a sender");
-    wait_for("the fault to strike", Duration::from_secs(30), || proxy.hits() > 0);
+    wait_for("the fault to strike", Duration::from_secs(30), || proxy.hits() > before);
     // Behind the stage that a probe reaches, only real mail can tell, and only after its own longer limits.
     if !matches!(stage, Stage::Data | Stage::Dot | Stage::Quit) {
         wait_for("doubt", Duration::from_secs(30), || scene.stormpost.state("company", "inbound") != "READY");
@@ -72,14 +73,11 @@ stages! {
 fn a_primary_that_says_451_to_everything() {
     let (scene, proxy) = behind_proxy("says_451", &PrimaryOptions::default());
     for stage in [Stage::Mail, Stage::Rcpt, Stage::Dot] {
-        let proxy_hits = proxy.hits();
         carried_through(&scene, &proxy, stage, &Fault::Reply("451 4.3.0 not now".to_owned()));
-        assert!(proxy.hits() > proxy_hits);
     }
 }
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn a_primary_that_resets_drips_or_talks_garbage() {
     let (scene, proxy) = behind_proxy("resets", &PrimaryOptions::default());
     for (stage, fault) in [
@@ -94,7 +92,6 @@ fn a_primary_that_resets_drips_or_talks_garbage() {
 }
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn a_primary_whose_tls_handshake_hangs() {
     let key = Lab::open("tls_key");
     let (pem, private) = (key.dir().join("cert.pem"), key.dir().join("key.pem"));
@@ -189,7 +186,6 @@ fn a_flapping_primary_makes_no_storm_of_events() {
 }
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn one_person_over_quota_queues_alone() {
     let options = PrimaryOptions {
         dovecot: "mail_plugins = $mail_plugins quota\nquota_full_tempfail = yes\n\
@@ -213,7 +209,10 @@ fn one_person_over_quota_queues_alone() {
     assert_eq!(scene.stormpost.state("company", "inbound"), "READY", "one person's quota is nobody's outage");
     let events = scene.stormpost.ask(&["event", "list"]);
     assert_eq!(events.as_array().map(Vec::len), Some(0), "{events}");
-    assert_eq!(scene.stormpost.queued(), ours("anna") - 2, "hers wait, and nobody else's");
+    // Deliveries that begin together may all still find room, so she may have a few more than her quota.
+    let hers = scene.primary.maildrop("anna").messages.len();
+    assert!((2..ours("anna")).contains(&hers), "{hers} of hers are at the primary");
+    assert_eq!(scene.stormpost.queued(), ours("anna") - hers, "the rest of hers waits, and nobody else's");
     let here = scene.stormpost.maildrop("anna@company.test").unwrap();
     assert_eq!(here.folder("INBOX").len(), ours("anna"), "she reads all of hers here meanwhile");
     assert!(scene.world.caught().is_empty(), "nobody is told that a full mailbox refused mail for good");

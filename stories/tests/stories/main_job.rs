@@ -9,7 +9,6 @@ use stories::{Load, PrimaryOptions};
 use crate::scene::{Scene, by_lmtp};
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn the_main_job_with_postfix_and_dovecot_killed_under_load() {
     // Postfix delivers again what it was delivering when it was killed: its own doubling, counted apart. With one
     // delivery at a time there is at most one.
@@ -21,7 +20,6 @@ fn the_main_job_with_postfix_and_dovecot_killed_under_load() {
 }
 
 #[test]
-#[ignore = "not trusted yet: it failed on a busy machine and has not been explained"]
 fn the_main_job_straight_into_dovecot() {
     main_job(Scene::with("main_job_lmtp", &PrimaryOptions::default(), by_lmtp));
 }
