@@ -14,7 +14,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use stores_primary::imap;
 use stores_primary::smtp::{Hop, Limits, Place};
 use stores_primary::tls::{Tls, TlsMode, Trust};
@@ -80,8 +79,8 @@ pub(super) struct Stage {
 
 /// How long the primary must be well before giving back begins, in this demonstration.
 pub(super) const RETURN_DWELL_SECONDS: u64 = 2;
-/// After its return the primary needs so long at most to put into mailboxes what it had said yes to.
-const FLUSH: Duration = Duration::from_secs(10);
+/// After its return the primary needs so long at most to put into mailboxes what it had said yes to, seconds.
+const QUEUE_TIME: u64 = 10;
 /// The program's own configuration file in a host's folder.
 pub(super) const CONFIGURATION: &str = "stormpost.toml";
 
@@ -334,16 +333,13 @@ fn domain_part(domain: &str, people: &[Person], extra: &str) -> String {
 fn front_part(primary: &Host, outside: &Host, sign_ins: &str, arguments: &DemoArguments) -> String {
     let certificate = primary.data().join("self-signed.crt");
     let trust = certificate.display();
-    // A message of unknown fate is looked for when the primary is back and has had time to file what it had taken.
-    let queue_time = Duration::from_secs(arguments.outage) + FLUSH;
     format!(
-        "[[primary]]\nid = \"office\"\ndwell = \"{}s\"\nreturn_dwell = \"{RETURN_DWELL_SECONDS}s\"\nqueue_time = \"{}s\"\n\n\
+        "[[primary]]\nid = \"office\"\ndwell = \"{}s\"\nreturn_dwell = \"{RETURN_DWELL_SECONDS}s\"\nqueue_time = \"{QUEUE_TIME}s\"\n\n\
          [primary.deliver]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"opportunistic\"\ntrust = \"{trust}\"\n\n\
          [primary.mailbox]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"required\"\ntrust = \"{trust}\"\n{sign_ins}\n\n\
          [outbound.smart_host]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"opportunistic\"\ntrust = \"anybody\"\n\n\
          [notify]\nmail = [\"it-lead@{OUTSIDE}\"]\n",
         arguments.dwell,
-        queue_time.as_secs(),
         primary.doors.smtp.port(),
         primary.doors.imap.port(),
         outside.doors.smtp.port(),
@@ -405,7 +401,7 @@ mod tests {
         let path = folder.path().join(CONFIGURATION);
         fs::write(&path, text).unwrap();
         let (configuration, _) = Configuration::load(&path).map_err(|faults| faults.to_string()).unwrap();
-        assert_eq!(configuration.primaries[0].queue_time, Duration::from_secs(30));
-        assert_eq!(configuration.primaries[0].dwell, Duration::from_secs(3));
+        assert_eq!(configuration.primaries[0].queue_time.as_secs(), QUEUE_TIME);
+        assert_eq!(configuration.primaries[0].dwell.as_secs(), 3);
     }
 }
