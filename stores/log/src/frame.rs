@@ -8,6 +8,7 @@ use crate::body::StoredName;
 use crate::header::Hash;
 use crate::keys::{DataKey, TAG_LEN, nonce};
 use crate::options::{FRAME_MAX, META_MAX};
+use crate::pack;
 use serde::{Deserialize, Serialize};
 use words_mail::Time;
 
@@ -34,9 +35,6 @@ const RUN: u8 = 16;
 
 const META_PART: u8 = 1;
 const BODY_PART: u8 = 2;
-
-/// The level used when a segment is sealed.
-const ZSTD_LEVEL: i32 = 3;
 
 /// Who removed a record's content, when and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -325,7 +323,7 @@ fn write_section(text: Vec<u8>, pack: bool, out: &mut Vec<u8>) -> bool {
 
 fn write_bytes(text: &[u8], pack: bool, out: &mut Vec<u8>) -> bool {
     if pack {
-        match zstd::bulk::compress(text, ZSTD_LEVEL) {
+        match pack::pack(text) {
             Ok(shorter) if shorter.len() < text.len() => {
                 out.extend_from_slice(&shorter);
                 return true;
@@ -356,7 +354,7 @@ fn open_section(
     let len = key.open(nonce(part, seq), head.get(..BOUND_LEN)?, &mut text)?.len();
     text.truncate(len);
     match unpack_to {
-        Some(limit) => zstd::bulk::decompress(&text, limit).ok(),
+        Some(limit) => pack::unpack(&text, limit),
         None => Some(text),
     }
 }

@@ -16,6 +16,7 @@ mod frame;
 mod header;
 mod keys;
 mod options;
+mod pack;
 mod queue;
 mod reader;
 mod recovery;
