@@ -78,7 +78,8 @@ fn large(port: u16, number: usize) -> String {
     send().unwrap_or_else(|why| why)
 }
 
-/// Time until mail is accepted again after a kill with `queued` messages waiting for a dead primary.
+/// Time until mail is accepted again after a kill with `queued` messages waiting for a dead primary, until the queue is
+/// known again, and until it flows once the primary is back.
 pub fn restart(on: &Path, queued: usize) {
     let lab = Lab::below(on, "restart");
     // Nobody listens there: everything waits.
@@ -101,27 +102,69 @@ pub fn restart(on: &Path, queued: usize) {
     }
     let mut slowest = Duration::ZERO;
     for round in 0..5 {
-        stormpost.kill();
-        let begun = Instant::now();
-        stormpost.launch();
-        let one = Load {
-            sessions: 1,
-            messages: 1,
-            per_connection: 1,
-            name: format!("again{round}"),
-            ..load.clone()
-        };
-        while one.run().acknowledged == 0 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let took = begun.elapsed();
-        slowest = slowest.max(took);
-        println!(
-            "kill {round}: the first message was acknowledged {:.3} s after the start",
-            took.as_secs_f64()
-        );
+        let sent = figures.acknowledged + round + 1;
+        slowest = slowest.max(again(&mut stormpost, &load, round, sent));
     }
-    println!("slowest {:.3} s; {} resident", slowest.as_secs_f64(), megabytes(stormpost.resident()));
+    println!("slowest {:.3} s", slowest.as_secs_f64());
+    back(&mut stormpost, dead, figures.acknowledged + 5);
+}
+
+/// Kills all of it, starts it, and gives the time until the next message is acknowledged.
+fn again(stormpost: &mut Stormpost, load: &Load, round: usize, sent: usize) -> Duration {
+    // The edge and the part behind it: every process of it.
+    stormpost.kill();
+    assert!(stormpost.edge_pid().is_none(), "an edge lives on");
+    let begun = Instant::now();
+    stormpost.launch();
+    let one =
+        Load { sessions: 1, messages: 1, per_connection: 1, name: format!("again{round}"), ..load.clone() };
+    while one.run().acknowledged == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let took = begun.elapsed();
+    let known = loop {
+        let status = stormpost.tell(&["status"]);
+        if status.ok && !status.out.contains("the queue is still being read") {
+            break begun.elapsed();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    println!(
+        "kill {round}: after the start, the first message acknowledged {:.3} s; the queue of {sent} known {:.2} s; {} resident",
+        took.as_secs_f64(),
+        known.as_secs_f64(),
+        megabytes(stormpost.resident())
+    );
+    took
+}
+
+/// A last kill, and the primary back at the same moment.
+fn back(stormpost: &mut Stormpost, port: u16, sent: usize) {
+    stormpost.kill();
+    let sink = Sink::at(port);
+    let begun = Instant::now();
+    stormpost.launch();
+    let mut first = None;
+    let mut most = 0;
+    let limit = Duration::from_secs(600);
+    while sink.taken() < sent && begun.elapsed() < limit {
+        if sink.taken() > 0 {
+            first.get_or_insert_with(|| begun.elapsed());
+        }
+        most = most.max(stormpost.resident());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let all = begun.elapsed();
+    let first = first.unwrap_or(all);
+    println!(
+        "primary back: first delivery {:.2} s after the start; {} of {sent} delivered after {:.1} s ({:.0} a second); \
+         at most {} resident",
+        first.as_secs_f64(),
+        sink.taken(),
+        all.as_secs_f64(),
+        sink.taken() as f64 / all.saturating_sub(first).as_secs_f64(),
+        megabytes(most)
+    );
 }
 
 /// The delay that Stormpost adds in peace: from its acknowledgement to the primary's having the message.

@@ -20,7 +20,15 @@ impl Sink {
     /// # Panics
     /// When no port can be had.
     pub fn start() -> Sink {
-        Sink::begin(false)
+        Sink::begin(stories::ports::free_port(), false)
+    }
+
+    /// Listens on this port, where nobody listened before.
+    ///
+    /// # Panics
+    /// When it is taken.
+    pub fn at(port: u16) -> Sink {
+        Sink::begin(port, false)
     }
 
     /// As [`Sink::start`], noting when each message came, by its story id.
@@ -28,11 +36,10 @@ impl Sink {
     /// # Panics
     /// When no port can be had.
     pub fn stamping() -> Sink {
-        Sink::begin(true)
+        Sink::begin(stories::ports::free_port(), true)
     }
 
-    fn begin(stamping: bool) -> Sink {
-        let port = stories::ports::free_port();
+    fn begin(port: u16, stamping: bool) -> Sink {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the sink's port is free");
         let taken = Arc::new(AtomicUsize::new(0));
         let count = taken.clone();
