@@ -220,8 +220,8 @@ impl Roads {
             configuration.node.name.clone(),
         ));
         self.watch(configuration, stores, &primaries);
-        let prover = self.mirror(configuration, stores, &primaries);
         let queue = self.deliver(configuration, stores, &primaries)?;
+        let prover = self.mirror(configuration, stores, &primaries, queue.clone());
         self.notify(configuration, stores, queue.clone())?;
         let upkeep = Upkeep {
             world: self.world.clone(),
@@ -350,6 +350,7 @@ impl Roads {
         configuration: &Configuration,
         stores: &Stores,
         primaries: &Arc<Primaries>,
+        queue: QueueView,
     ) -> Prover {
         let mirror = Mirror::new(MirrorParts {
             world: self.world.clone(),
@@ -362,6 +363,7 @@ impl Roads {
             primaries: configuration.primaries.iter().map(|primary| primary.id.clone()).collect(),
             options: MirrorOptions::default(),
         });
+        let mirror = mirror.asking(Arc::new(move |trace, recipient| queue.waits(trace, recipient)));
         let prover = mirror.prover();
         self.running.spawn(mirror.run(self.stop.clone()));
         prover

@@ -357,8 +357,15 @@ fn pages(node: &Node) {
         assert!(line.starts_with("stormpost_") && value.parse::<f64>().is_ok(), "{line}");
     }
     assert_eq!((node.get("/").0, node.get("/metrics/../etc").0), (404, 404));
-    let listed = node.said(4, &["reconcile", "office"]);
-    assert!(listed.contains("still open"), "{listed}");
+    for which in [&["reconcile", "office"][..], &["reconcile", "--event", "1"]] {
+        let said = node.said(0, which);
+        assert!(said.contains("still open") && said.contains("3 wait, 0 are lost"), "{said}");
+        let shown = node.json(0, which);
+        let figures =
+            ["accepted", "settled", "waiting", "lost"].map(|name| shown[0]["report"][name].as_u64());
+        assert_eq!(figures, [3, 0, 3, 0].map(Some), "what waits is not lost: {shown}");
+        assert_eq!(length(&shown[0]["exceptions"]), 0, "{shown}");
+    }
 }
 
 fn reported(node: &Node, shown: &Value) {

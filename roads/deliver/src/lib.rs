@@ -23,6 +23,7 @@ mod settle;
 mod sign;
 mod turn;
 mod view;
+mod waits;
 
 pub use door::{Answer, Ask, Door, Letter, LocalDoor, NotTaken, Question};
 pub use lane::{LaneName, Pace};

@@ -16,7 +16,7 @@ mod touched;
 mod witness;
 
 pub use doors::{Doors, Right};
-pub use prove::{Hear, Progress, Prover, Unproved};
+pub use prove::{Hear, Progress, Prover, Unproved, Waits};
 pub use replay::{Carried, Trouble};
 pub use road::{Mirror, MirrorOptions, MirrorParts};
 pub use touched::{Touched, touched};

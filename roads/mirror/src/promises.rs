@@ -8,10 +8,14 @@ use stores_ledger::{LedgerReader, Settlement};
 use stores_primary::store::{MailStore, StoreError, Summary};
 use words_mail::{AccountId, Address, Destination, Outcome, PrimaryId, Source, Time, TraceId};
 
+/// Whether a message still waits for a recipient; or, `true`, for its place among what its owner sent.
+pub(crate) type Asked<'a> = &'a dyn Fn(&Accepted, &Address, bool) -> bool;
+
 /// The header whose value is compared.
 const STAMP: &str = "Stormpost-Trace";
 
-/// Messages of one primary accepted from `from` until `until`, each for each of its accounts there.
+/// Messages of one primary accepted from `from` until `until`, each for each of its accounts there. `waits` is asked of
+/// what is not settled.
 ///
 /// # Errors
 /// When journal or ledger cannot be read.
@@ -21,8 +25,39 @@ pub(crate) fn promises(
     directory: &Snapshot,
     primary: &PrimaryId,
     (from, until): (Time, Time),
+    waits: Asked<'_>,
 ) -> Result<Vec<Promise>, ReadError> {
-    let mut last: HashMap<(TraceId, Address), Outcome> = HashMap::new();
+    let mut last = settled(ledger, primary, from)?;
+    let mut promises = Vec::new();
+    for entry in journal.scan(Some(journal.position_at(from)?)) {
+        let accepted = entry?.accepted;
+        if accepted.at < from || accepted.at > until {
+            continue;
+        }
+        of_one(&accepted, directory, primary, &mut last, waits, &mut promises);
+    }
+    let nowhere = |one: &Made| !one.promise.written_here && !one.promise.waits && is_open(&one.promise);
+    if promises.iter().any(nowhere) {
+        // It may have been settled between the look into the ledger and the question whether it waits.
+        let mut last = settled(ledger, primary, from)?;
+        for one in promises.iter_mut().filter(|one| nowhere(one)) {
+            one.promise.last = last.remove(&(one.trace, one.promise.to.clone()));
+        }
+    }
+    Ok(promises.into_iter().map(|one| one.promise).collect())
+}
+
+fn is_open(promise: &Promise) -> bool {
+    !promise.last.as_ref().is_some_and(Outcome::is_final)
+}
+
+/// The last that is written down about each recipient at a primary.
+fn settled(
+    ledger: &LedgerReader,
+    primary: &PrimaryId,
+    from: Time,
+) -> Result<HashMap<(TraceId, Address), Outcome>, ReadError> {
+    let mut last = HashMap::new();
     for Settlement { trace, recipient, destination, outcome, .. } in
         ledger.settlements(Some(ledger.position_at(from)?))
     {
@@ -30,28 +65,27 @@ pub(crate) fn promises(
             last.insert((trace, recipient), outcome);
         }
     }
-    let mut promises = Vec::new();
-    for entry in journal.scan(Some(journal.position_at(from)?)) {
-        let accepted = entry?.accepted;
-        if accepted.at < from || accepted.at > until {
-            continue;
-        }
-        of_one(&accepted, directory, primary, &last, &mut promises);
-    }
-    Ok(promises)
+    Ok(last)
+}
+
+/// A promise, and the message it is about.
+struct Made {
+    trace: TraceId,
+    promise: Promise,
 }
 
 fn of_one(
     accepted: &Accepted,
     directory: &Snapshot,
     primary: &PrimaryId,
-    last: &HashMap<(TraceId, Address), Outcome>,
-    promises: &mut Vec<Promise>,
+    last: &mut HashMap<(TraceId, Address), Outcome>,
+    waits: Asked<'_>,
+    promises: &mut Vec<Made>,
 ) {
     let Some(stamp) = stamp(&accepted.prefix) else { return };
     let sender = &accepted.envelope.sender;
     let mut promise = |to: &Address, account: AccountId, last: Option<Outcome>, written_here: bool| {
-        promises.push(Promise {
+        let mut promise = Promise {
             stamp: stamp.clone(),
             at: accepted.at,
             from: sender.to_string(),
@@ -59,14 +93,17 @@ fn of_one(
             account,
             last,
             written_here,
-        });
+            waits: false,
+        };
+        promise.waits = is_open(&promise) && waits(accepted, to, written_here);
+        promises.push(Made { trace: accepted.trace, promise });
     };
     for recipient in &accepted.envelope.recipients {
         if let Resolved::Account { account, primary: Some(behind), .. } =
             directory.resolve(&recipient.address)
             && behind == *primary
         {
-            let last = last.get(&(accepted.trace, recipient.address.clone())).cloned();
+            let last = last.remove(&(accepted.trace, recipient.address.clone()));
             promise(&recipient.address, account, last, false);
         }
     }

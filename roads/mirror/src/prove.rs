@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use stores_directory::Snapshot;
-use stores_journal::{AppendError, JournalReader, ReadError};
+use stores_journal::{Accepted, AppendError, JournalReader, ReadError};
 use stores_ledger::{Entry, Ledger, Reconciliation};
 use stores_primary::store::StoreError;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use words_mail::{AccountId, Event, Outcome, PrimaryId, Time};
+use words_mail::{AccountId, Address, Event, Outcome, PrimaryId, Time, TraceId};
 use words_world::{World, crash_point};
 
 /// Why a reconciliation could not be made now.
@@ -58,6 +58,12 @@ pub enum Progress<'a> {
 /// Hears how far a comparison has come.
 pub type Hear<'a> = &'a mut (dyn FnMut(Progress<'_>) + Send);
 
+/// Who keeps what is not delivered yet: whether a message still waits for a recipient. `None`: not known at the moment.
+pub type Waits = Arc<dyn Fn(TraceId, &Address) -> Option<bool> + Send + Sync>;
+
+/// What was accepted a moment ago may not have been taken up by those who keep the queue.
+const TAKEN_UP: Duration = Duration::from_secs(60);
+
 /// Compares what was promised in an event with what stands in the primary. Cheap to clone.
 #[derive(Clone)]
 pub struct Prover {
@@ -67,6 +73,7 @@ pub struct Prover {
     directory: watch::Receiver<Arc<Snapshot>>,
     doors: Arc<dyn Doors>,
     margin: Duration,
+    waits: Option<Waits>,
 }
 
 /// What was promised in an event.
@@ -94,7 +101,14 @@ impl Prover {
             directory: parts.directory.clone(),
             doors: parts.doors.clone(),
             margin: parts.options.margin,
+            waits: None,
         }
+    }
+
+    /// The same, knowing what waits. Without this all that is not settled counts as waiting in an event that is open
+    /// and as lost at its end.
+    pub fn asking(self, waits: Waits) -> Prover {
+        Prover { waits: Some(waits), ..self }
     }
 
     /// Compares at once, whatever state the event is in, and says so while it goes on. Of a closed event the outcome is
@@ -103,7 +117,8 @@ impl Prover {
     /// # Errors
     /// When something cannot be read or written.
     pub async fn reconcile_now(&self, event: &Event, hear: Hear<'_>) -> Result<Report, Unproved> {
-        let promised = self.promised(event, event.closed)?;
+        let open = event.closed.is_none();
+        let promised = self.promised(event, event.closed, open, !open)?;
         let report = self.compare(event, promised, hear).await?;
         if event.closed.is_some() {
             self.write_down(event, &report).await?;
@@ -111,13 +126,27 @@ impl Prover {
         Ok(report)
     }
 
-    /// What was promised in an event until its end, or until now.
-    pub(crate) fn promised(&self, event: &Event, until: Option<Time>) -> Result<Promised, ReadError> {
-        let until = until.unwrap_or_else(|| self.world.clock.now());
+    /// What was promised in an event until its end, or until now. `open`: where nobody can say, it waits. `carried`: what
+    /// people wrote here is not on its way any more.
+    pub(crate) fn promised(
+        &self,
+        event: &Event,
+        until: Option<Time>,
+        open: bool,
+        carried: bool,
+    ) -> Result<Promised, ReadError> {
+        let now = self.world.clock.now();
+        let until = until.unwrap_or(now);
         let from = event.began.min(event.opened).before(self.margin);
         let directory = self.directory.borrow().clone();
         let reader = self.ledger.reader();
-        let promises = promises(&self.journal, &reader, &directory, &event.primary, (from, until))?;
+        let waits = |accepted: &Accepted, recipient: &Address, written_here: bool| match &self.waits {
+            _ if written_here => !carried,
+            Some(_) if now.since(accepted.at) < TAKEN_UP => true,
+            Some(waits) => waits(accepted.trace, recipient).unwrap_or(true),
+            None => open,
+        };
+        let promises = promises(&self.journal, &reader, &directory, &event.primary, (from, until), &waits)?;
         Ok(Promised { from, until, promises })
     }
 
@@ -191,7 +220,7 @@ fn measured(event: &Event, looked: Time, took: Duration) -> BTreeMap<String, f64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use words_mail::{Address, Reply};
+    use words_mail::Reply;
 
     #[test]
     fn what_a_person_wrote_is_not_waited_for_and_what_they_received_is() {
@@ -203,6 +232,7 @@ mod tests {
             account: AccountId::new("anna@company.example"),
             last,
             written_here,
+            waits: false,
         };
         let yes = Outcome::HandedOver { reply: Reply::new(250, (2, 0, 0), "ok") };
         let cases =

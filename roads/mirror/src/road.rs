@@ -2,7 +2,7 @@
 
 use crate::deliveries::Written;
 use crate::doors::Doors;
-use crate::prove::{Prover, Unproved};
+use crate::prove::{Prover, Unproved, Waits};
 use crate::replay::{Carried, Replay, Trouble};
 use crate::witness::Report;
 use std::collections::{BTreeSet, HashMap};
@@ -24,7 +24,8 @@ pub struct MirrorOptions {
     /// How often it looks for changes to carry over when nothing wakes it. Default 1 s.
     pub look_every: Duration,
     /// How long a message that the primary said yes to may take into its mailbox before the reconciliation lists it as
-    /// not seen. Default 10 min, the time a primary's own queue may need.
+    /// not seen, and how long deliveries may come to nothing before it lists what still waits. Default 10 min, the time
+    /// a primary's own queue may need.
     pub patience: Duration,
     /// How much earlier than the first failed observation messages count as of the event. Default 60 s.
     pub margin: Duration,
@@ -72,13 +73,29 @@ pub struct Mirror {
     /// Events whose planes all came back, with the moment when that was first seen: what is accepted later is no part
     /// of the proof, for mail never stops and there would always be something under way.
     returned: HashMap<EventId, Time>,
-    /// Events whose deliveries have all been settled, with the moment of the first look after that.
-    looking: HashMap<EventId, Instant>,
+    /// Events whose end is looked for.
+    looking: HashMap<EventId, Looking>,
     /// Events that were reconciled.
     closed: BTreeSet<EventId>,
     /// Accounts that failed lately are left alone for a while.
     rest: HashMap<AccountId, (Instant, Duration)>,
 }
+
+/// How far the way to an event's end has come.
+#[derive(Clone, Copy, Debug)]
+struct Looking {
+    /// The least that was not settled, …
+    least: usize,
+    /// … and since when nothing more has come of it: patience begins anew with every step.
+    since: Instant,
+    /// When it is looked again.
+    next: Instant,
+}
+
+/// While so many messages or more are not settled, …
+const MANY: usize = 1_000;
+/// … it is looked so often only: to look is to read all that was accepted in the event.
+const MANY_EVERY: Duration = Duration::from_secs(10);
 
 /// After a change it is waited so long for others that belong to it.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -97,6 +114,11 @@ impl Mirror {
             closed: BTreeSet::new(),
             rest: HashMap::new(),
         }
+    }
+
+    /// The same, knowing what waits for delivery.
+    pub fn asking(self, waits: Waits) -> Mirror {
+        Mirror { prover: self.prover.asking(waits), ..self }
     }
 
     /// Makes the same comparison whenever somebody asks for it.
@@ -240,17 +262,28 @@ impl Mirror {
     async fn prove(&mut self, event: &Event, carried: bool) -> Result<Report, Unproved> {
         let clock = &self.parts.world.clock;
         let returned = *self.returned.entry(event.id).or_insert_with(|| clock.now());
-        let promised = self.prover.promised(event, Some(returned))?;
+        let now = Instant::now();
+        let known = self.looking.get(&event.id).copied();
+        if let Some(looking) = known.filter(|looking| looking.next > now) {
+            return Err(Unproved::Unsettled(looking.least));
+        }
+        let promised = self.prover.promised(event, Some(returned), false, carried)?;
         let unsettled = promised.unsettled();
-        let first = *self.looking.entry(event.id).or_insert_with(Instant::now);
-        let patient = first.elapsed() < self.parts.options.patience;
+        let mut looking = known.unwrap_or(Looking { least: unsettled, since: now, next: now });
+        if unsettled < looking.least {
+            (looking.least, looking.since) = (unsettled, now);
+        }
+        looking.next = if unsettled >= MANY { now + MANY_EVERY } else { now };
+        self.looking.insert(event.id, looking);
+        let patient = looking.since.elapsed() < self.parts.options.patience;
         if patient && unsettled > 0 {
             return Err(Unproved::Unsettled(unsettled));
         }
         if patient && !carried {
             return Err(Unproved::NotCarried);
         }
-        let report = self.prover.compare(event, promised, &mut |_| {}).await?;
+        let mut report = self.prover.compare(event, promised, &mut |_| {}).await?;
+        report.changes_wait = !carried;
         let open = usize::try_from(report.unseen + report.lost).unwrap_or(usize::MAX);
         if patient && open > 0 {
             return Err(Unproved::Unseen(open));

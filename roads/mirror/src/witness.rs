@@ -24,6 +24,8 @@ pub struct Promise {
     pub last: Option<Outcome>,
     /// Its owner wrote it here: it belongs into the Sent folder there, and delivery says nothing about that.
     pub written_here: bool,
+    /// It is not settled, and it is known to wait: it is neither lost nor proved yet.
+    pub waits: bool,
 }
 
 /// One message met in the primary.
@@ -55,6 +57,11 @@ pub enum Ended {
     Refused {
         /// Its words.
         reply: String,
+    },
+    /// It has not ended: it waits here, and is kept.
+    Waits {
+        /// What is known.
+        why: String,
     },
     /// Anything else: a person must look.
     Exception {
@@ -126,7 +133,10 @@ pub struct Report {
     pub refused: u64,
     /// Said yes to and not found.
     pub unseen: u64,
-    /// Acknowledged, and neither settled nor found.
+    /// Not settled, and known to wait here.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Acknowledged, and neither settled nor found nor waiting.
     pub lost: u64,
     /// Sender transactions that stand more than once in one folder.
     pub doubled: u64,
@@ -135,12 +145,16 @@ pub struct Report {
     /// Measured times, in seconds, by name.
     #[serde(default)]
     pub measured: BTreeMap<String, f64>,
+    /// Changes that people made were not all carried over when this was made; they still are.
+    #[serde(default)]
+    pub changes_wait: bool,
 }
 
 impl Report {
     /// Whether a person has nothing to look at.
     pub fn is_clean(&self) -> bool {
-        self.lost == 0 && self.doubled == 0 && self.unseen == 0 && self.exceptions().next().is_none()
+        let open = self.lost + self.doubled + self.unseen + self.waiting;
+        open == 0 && !self.changes_wait && self.exceptions().next().is_none()
     }
 
     /// The lines that a person must look at.
@@ -182,10 +196,12 @@ pub fn reconcile(case: &Case, promises: &[Promise], sightings: Option<&[Sighting
         seen: 0,
         refused: 0,
         unseen: 0,
+        waiting: 0,
         lost: 0,
         doubled: 0,
         lines: Vec::new(),
         measured: BTreeMap::new(),
+        changes_wait: false,
     };
     let mut asked_for: HashMap<(&AccountId, &str), usize> = HashMap::new();
     for promise in promises {
@@ -210,6 +226,10 @@ fn judge(report: &mut Report, promise: &Promise, folders: &[&str], expected: usi
             report.seen += 1;
             Ended::Seen { folder: (*folder).to_owned() }
         }
+        None if promise.waits && !promise.last.as_ref().is_some_and(Outcome::is_final) => {
+            report.waiting += 1;
+            Ended::Waits { why: waits(promise.last.as_ref()) }
+        }
         None => unseen(report, promise.last.as_ref()),
     };
     let most = folders.iter().map(|f| folders.iter().filter(|g| *g == f).count()).max().unwrap_or(0);
@@ -227,6 +247,14 @@ fn judge(report: &mut Report, promise: &Promise, folders: &[&str], expected: usi
             .push(line(Ended::Exception { why: format!("it stands {most} times in {:?}", folders[0]) }));
     } else if !matches!(ended, Ended::Seen { .. }) {
         report.lines.push(line(ended));
+    }
+}
+
+fn waits(last: Option<&Outcome>) -> String {
+    match last {
+        Some(Outcome::Deferred { reply }) => format!("it waits; last heard: {reply}"),
+        Some(_) => "the connection broke after the final dot; it is asked about".to_owned(),
+        None => "it waits".to_owned(),
     }
 }
 
@@ -300,6 +328,7 @@ mod tests {
             account: AccountId::new("anna@company.example"),
             last,
             written_here: false,
+            waits: false,
         }
     }
 
@@ -335,6 +364,26 @@ mod tests {
         let report = reconcile(&case(), &[promise("a", None)], Some(&[]));
         assert_eq!(report.lost, 1);
         assert!(!report.is_clean());
+    }
+
+    #[test]
+    fn a_message_that_waits_is_neither_lost_nor_proved() {
+        let later = Outcome::Deferred { reply: Reply::new(451, (4, 3, 0), "later") };
+        let waits = |stamp, last| Promise { waits: true, ..promise(stamp, last) };
+        let all = [
+            waits("a", None),
+            waits("b", Some(later)),
+            waits("c", Some(Outcome::Unknown)),
+            // Found, or settled a moment before it was asked about: that is the end, whatever was thought of it.
+            waits("d", None),
+            waits("e", yes()),
+            promise("f", None),
+        ];
+        let report = reconcile(&case(), &all, Some(&[sighting("d", "INBOX"), sighting("e", "INBOX")]));
+        assert_eq!((report.accepted, report.settled, report.waiting, report.lost), (6, 2, 3, 1));
+        assert_eq!(report.exceptions().count(), 1, "only what is lost: {:?}", report.lines);
+        assert!(!report.is_clean());
+        assert!(!reconcile(&case(), &[waits("a", None)], None).is_clean(), "waiting is no proof");
     }
 
     #[test]

@@ -144,8 +144,8 @@ fn show(desk: &Desk, shown: &EventShown) {
 /// The figures of a report: its plain numbers and texts, and measured times.
 fn figures(desk: &Desk, report: &serde_json::Value) {
     let Some(report) = report.as_object() else { return };
-    const FIGURES: [&str; 8] =
-        ["reach", "accepted", "settled", "seen", "refused", "unseen", "lost", "doubled"];
+    const FIGURES: [&str; 9] =
+        ["reach", "accepted", "settled", "waiting", "seen", "refused", "unseen", "lost", "doubled"];
     let known = FIGURES.iter().filter_map(|name| Some((*name, report.get(*name)?)));
     let parts: Vec<String> = known
         .map(|(name, value)| match value.as_str() {

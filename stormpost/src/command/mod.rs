@@ -197,7 +197,10 @@ pub enum Verb {
     /// Compare what was accepted with what stands in the primary's mailboxes, now.
     #[command(
         long_about = "Looks for every message of an event in the primary's mailboxes and reports each one: seen, handed over but \
-                      not seen, refused, or something a person must look at. Exit code 4 when there is such a thing."
+                      not seen, refused, waiting, or something a person must look at. Exit code 4 when there is such a \
+                      thing: a message that is lost, doubled, set aside, expired or removed, and one that was handed over \
+                      and cannot be found. While the event is open mail that waits is as it should be, and what is told is \
+                      how it stands (exit code 0); after the end it is listed like the others (exit code 4)."
     )]
     Reconcile(event::ReconcileArguments),
     /// What became of a message.

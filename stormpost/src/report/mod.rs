@@ -118,21 +118,25 @@ fn reconciled(
     Ok(newest)
 }
 
-/// What a person has to look at in a reconciliation, each in a sentence.
-pub fn exceptions(report: &serde_json::Value) -> Vec<String> {
+/// What a person has to look at in a reconciliation, each in a sentence. What waits is as it should be while the event is
+/// open, and a matter for a person once it is closed.
+pub fn exceptions(report: &serde_json::Value, closed: bool) -> Vec<String> {
     let Ok(report) = serde_json::from_value::<roads_mirror::Report>(report.clone()) else {
         return Vec::new();
     };
     let lines = report.lines.iter().filter_map(|line| {
-        let why = to_look_at(&report, line)?;
+        let why = to_look_at(&report, line, closed)?;
         Some(format!("{} from <{}> to <{}>: {why}", line.stamp, line.from, line.to))
     });
-    lines.collect()
+    let changes = (closed && report.changes_wait)
+        .then(|| "changes that people made here were not all carried over yet; they still are".to_owned());
+    lines.chain(changes).collect()
 }
 
-fn to_look_at<'a>(report: &roads_mirror::Report, line: &'a Line) -> Option<&'a str> {
+fn to_look_at<'a>(report: &roads_mirror::Report, line: &'a Line, closed: bool) -> Option<&'a str> {
     match &line.ended {
         Ended::Exception { why } => Some(why),
+        Ended::Waits { why } if closed => Some(why),
         // Where nobody may look, that it was not seen says nothing.
         Ended::HandedOverNotSeen { why } if report.reach == Reach::Mailbox => Some(why),
         _ => None,
@@ -155,6 +159,7 @@ pub(crate) struct Outcomes {
     pub(crate) seen: u64,
     pub(crate) handed_over_not_seen: u64,
     pub(crate) refused: u64,
+    pub(crate) waiting: u64,
     pub(crate) exceptions: u64,
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
@@ -216,6 +221,7 @@ fn outcomes(report: &roads_mirror::Report) -> Outcomes {
         seen: report.seen,
         handed_over_not_seen: count(|ended| matches!(ended, Ended::HandedOverNotSeen { .. })),
         refused: report.refused,
+        waiting: report.waiting,
         exceptions: count(|ended| matches!(ended, Ended::Exception { .. })),
         lost: report.lost,
         doubled: report.doubled,
@@ -310,6 +316,7 @@ fn sentences(
                 count(o.seen, "stand in its mailboxes"),
                 count(o.handed_over_not_seen, not_seen(report)),
                 count(o.refused, "were refused by it"),
+                count(o.waiting, "still wait here"),
                 count(o.exceptions, "need a look"),
             ];
             let parts: Vec<String> = parts.into_iter().flatten().collect();

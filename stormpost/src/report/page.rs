@@ -127,8 +127,9 @@ fn outcomes(told: &Told, out: &mut String) {
         (outcomes.seen, "seen in its mailboxes"),
         (outcomes.handed_over_not_seen, handed_over),
         (outcomes.refused, "refused by it"),
+        (outcomes.waiting, "still waiting here"),
         (outcomes.exceptions, "exceptions: a person must look"),
-        (outcomes.lost, "lost: acknowledged, neither settled nor found"),
+        (outcomes.lost, "lost: acknowledged, neither settled nor found nor waiting"),
         (outcomes.doubled, "doubled: one transaction more than once in one folder"),
     ];
     out.push_str("<table>");
@@ -140,8 +141,9 @@ fn outcomes(told: &Told, out: &mut String) {
 
 fn exceptions(told: &Told, out: &mut String) {
     let Some(report) = &told.reconciliation else { return };
+    let closed = told.event.closed.is_some();
     let lines: Vec<_> =
-        report.lines.iter().filter_map(|line| Some((line, to_look_at(report, line)?))).collect();
+        report.lines.iter().filter_map(|line| Some((line, to_look_at(report, line, closed)?))).collect();
     if lines.is_empty() {
         return;
     }

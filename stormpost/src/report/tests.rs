@@ -57,6 +57,8 @@ fn report(lines: Vec<Line>, reach: Reach) -> Report {
         seen: 10 - lines.len() as u64,
         refused: 0,
         unseen: 0,
+        waiting: 0,
+        changes_wait: false,
         lost: exceptions,
         doubled: 0,
         lines,
@@ -129,10 +131,27 @@ fn what_was_not_compared_is_not_called_proved() {
 fn without_a_look_into_the_mailboxes_the_report_says_how_far_the_proof_reaches() {
     let unseen = Ended::HandedOverNotSeen { why: "nobody may look further".into() };
     let report = report(vec![line("x@outside.example", unseen)], Reach::Reply);
-    assert!(exceptions(&serde_json::to_value(&report).unwrap()).is_empty());
+    assert!(exceptions(&serde_json::to_value(&report).unwrap(), true).is_empty());
     let told = told(Some(report));
     assert!(told.sentences[1].contains("1 were taken by it with a 250"), "{:?}", told.sentences);
     assert!(told.sentences[2].contains("not into the mailbox"), "{:?}", told.sentences);
+}
+
+#[test]
+fn what_waits_is_for_a_person_to_look_at_once_the_event_is_closed() {
+    let waits = Ended::Waits { why: "it waits; last heard: 451 later".into() };
+    let report = Report {
+        waiting: 1,
+        changes_wait: true,
+        ..report(vec![line("x@outside.example", waits)], Reach::Mailbox)
+    };
+    let value = serde_json::to_value(&report).unwrap();
+    assert!(exceptions(&value, false).is_empty(), "as it should be");
+    assert_eq!(exceptions(&value, true).len(), 2);
+    let told = told(Some(report));
+    assert!(told.sentences[1].contains("1 still wait here, 0 were lost"), "{:?}", told.sentences);
+    assert!(told.sentences[2].contains("needs a person's look"), "{:?}", told.sentences);
+    assert!(page::page(&told).contains("it waits; last heard: 451 later"));
 }
 
 #[test]
@@ -140,7 +159,7 @@ fn what_strangers_write_is_no_markup_in_the_page() {
     let nasty = "\"<script>alert('1')</script>\u{1b}[2J\"@outside.example";
     let why = "550 <img src=x onerror=alert(1)> & more \u{202e}".to_owned();
     let report = report(vec![line(nasty, Ended::Exception { why })], Reach::Mailbox);
-    assert_eq!(exceptions(&serde_json::to_value(&report).unwrap()).len(), 1);
+    assert_eq!(exceptions(&serde_json::to_value(&report).unwrap(), true).len(), 1);
     let page = page::page(&told(Some(report)));
     assert!(!page.contains("<script") && !page.contains("<img") && !page.contains('\u{1b}'), "{page}");
     assert!(page.contains("&lt;script&gt;") && page.contains("&amp; more \\u{202e}"));

@@ -1,6 +1,6 @@
 //! Outcomes nobody knows: asked about, sent once more at most, never a third time.
 
-use super::{BATCH, Ended, Journey};
+use super::{BATCH, Ended, Journey, Road, lock};
 use crate::door::{Answer, Question};
 use crate::lane::LaneName;
 use crate::queue::{Key, State};
@@ -8,6 +8,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 use words_mail::{Outcome, PrimaryId};
+
+impl Road {
+    /// Whether everything that was accepted before the start is in the queue or settled.
+    pub(crate) fn knows_all(&self) -> bool {
+        lock(&self.totals).caught_up
+    }
+}
 
 impl Journey {
     /// Asks about messages whose fate is unknown, or decides where nobody can be asked.

@@ -38,10 +38,14 @@ impl Answers {
 pub(crate) fn shown(ledger: &Ledger, data: &Path, event: Event) -> Result<EventShown, No> {
     let Gathered { orders, notices, reconciliation } =
         report::gather(&ledger.reader(), &event).map_err(No::failed)?;
+    let closed = event.closed.is_some();
     Ok(EventShown {
         orders: orders.into_iter().filter(|order| order.event == Some(event.id)).collect(),
         notices: notices.iter().map(report::told).collect(),
-        exceptions: reconciliation.as_ref().map(report::exceptions).unwrap_or_default(),
+        exceptions: reconciliation
+            .as_ref()
+            .map(|found| report::exceptions(found, closed))
+            .unwrap_or_default(),
         report: reconciliation,
         page: report::page_of(data, event.id).map(|path| path.display().to_string()),
         event,

@@ -3,7 +3,7 @@
 use super::{Answers, Caller, Ended, No, off_loop};
 use crate::control::protocol::Item;
 use crate::report;
-use roads_mirror::Progress;
+use roads_mirror::{Progress, Report};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
@@ -90,20 +90,29 @@ impl Answers {
         let found = serde_json::to_value(&report).map_err(No::failed)?;
         let closed = event.closed.is_some();
         let mut shown = off_loop(move || super::event::shown(&ledger, &data, event)).await?;
-        shown.exceptions = report::exceptions(&found);
+        shown.exceptions = report::exceptions(&found, closed);
         shown.report = Some(found);
+        let listed = shown.exceptions.len();
         caller.item(Item::EventShown(shown)).await?;
-        let open = report.accepted.saturating_sub(report.settled);
-        Ok(match (closed, report.is_clean()) {
-            (true, true) => format!("event {id}: all {} messages are accounted for", report.accepted),
-            (true, _) => format!("event {id}: somebody must look at what is listed"),
-            (false, true) => format!(
-                "event {id}: all is there so far; the event is still open, its proof comes at the end"
-            ),
-            (false, false) => format!(
-                "event {id} is still open and {open} messages are not settled yet: what is listed is how it stands now, not \
-                 its proof"
-            ),
-        })
+        Ok(words(id, closed, &report, listed))
+    }
+}
+
+/// What came of a comparison, in a sentence.
+fn words(id: EventId, closed: bool, report: &Report, listed: usize) -> String {
+    let Report { accepted, settled, waiting, lost, .. } = report;
+    let look = match listed {
+        0 => String::new(),
+        listed => format!("; a person must look at what is listed ({listed})"),
+    };
+    match (closed, report.is_clean()) {
+        (true, true) => format!("event {id}: all {accepted} messages are accounted for"),
+        (true, false) => format!(
+            "event {id}: of {accepted} messages {settled} are settled, {waiting} still wait, {lost} are lost{look}"
+        ),
+        (false, _) => format!(
+            "event {id} is still open, so this is how it stands and not its proof: of {accepted} messages {settled} are \
+             settled, {waiting} wait, {lost} are lost{look}"
+        ),
     }
 }
