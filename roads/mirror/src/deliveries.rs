@@ -14,7 +14,8 @@ use words_world::{Boxed, crash_point};
 /// What became of the delivery of a message to the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It was handed over, and so long ago that it would be seen if it were there: it was removed there.
+    /// It was handed over, and so long ago that it would be seen if it were there: it was removed there. Or it was never
+    /// to be delivered to this person, who sent it: it was filed there, and removed.
     Delivered,
     /// It will never be handed over.
     Never,
@@ -24,7 +25,7 @@ pub(crate) enum Fate {
 pub(crate) trait Deliveries: Send + Sync {
     /// What became of these messages, as far as it is final: handed over long ago, or never to be. One that went to
     /// several people has a fate of its own for each.
-    fn fates(&self, traces: &[TraceId]) -> HashMap<TraceId, Fate>;
+    fn fates(&self, missing: &[(TraceId, BodyAt)]) -> HashMap<TraceId, Fate>;
 
     /// Writes down that a message stands at the primary, where delivery did not hear what became of it. Durable on
     /// return: from then on nobody looks for it, and nobody sends it again.
@@ -44,9 +45,9 @@ pub(crate) struct Written<'a> {
 }
 
 impl Deliveries for Written<'_> {
-    fn fates(&self, traces: &[TraceId]) -> HashMap<TraceId, Fate> {
+    fn fates(&self, missing: &[(TraceId, BodyAt)]) -> HashMap<TraceId, Fate> {
         let mut fates = HashMap::new();
-        let wanted: BTreeSet<TraceId> = traces.iter().copied().collect();
+        let wanted: BTreeSet<TraceId> = missing.iter().map(|(trace, _)| *trace).collect();
         let long_ago = self.now.before(self.patience);
         for settlement in self.settlements(&wanted) {
             match settlement.outcome {
@@ -63,6 +64,15 @@ impl Deliveries for Written<'_> {
                 | Outcome::Seen { .. }
                 | Outcome::Deferred { .. }
                 | Outcome::Unknown => {}
+            }
+        }
+        for (trace, body) in missing {
+            if let BodyAt::Journal { position, .. } = body
+                && !fates.contains_key(trace)
+                && let Ok(entry) = self.journal.read(*position)
+                && !entry.accepted.envelope.recipients.iter().any(|to| self.is_mine(&to.address))
+            {
+                fates.insert(*trace, Fate::Delivered);
             }
         }
         fates
@@ -225,14 +235,20 @@ mod tests {
         let yes = Outcome::HandedOver { reply: Reply::new(250, (2, 0, 0), "ok") };
         let no = Outcome::Refused { reply: Reply::new(550, (5, 2, 1), "disabled"), bounced: false };
         ledger.append(settled(trace, "bert", yes)).await.unwrap();
-        assert_eq!(of(&anna).fates(&[trace]).get(&trace), None, "Bert's delivery says nothing about Anna's");
+        let asked = [(trace, BodyAt::Journal { trace, position })];
+        assert_eq!(of(&anna).fates(&asked).get(&trace), None, "Bert's delivery says nothing about Anna's");
+        let cara = AccountId::new("cara@company.example");
+        let fate = of(&cara).fates(&asked).get(&trace).copied();
+        assert_eq!(fate, Some(Fate::Delivered), "nobody delivers to Cara what she sent to others");
 
         let message = Touched {
             trace: Some(trace),
             body: BodyAt::Journal { trace, position },
             origin: Origin::Received,
             new: false,
+            came: None,
             began: FolderId(1),
+            been: BTreeSet::from([FolderId(1)]),
             now: None,
             flagged: BTreeMap::new(),
         };
@@ -247,7 +263,7 @@ mod tests {
             (&address("a"), &Outcome::Seen { folder: "INBOX".into() })
         );
         ledger.append(settled(trace, "a", no)).await.unwrap();
-        assert_eq!(of(&anna).fates(&[trace]).get(&trace), Some(&Fate::Never));
-        assert_eq!(of(&bert).fates(&[trace]).get(&trace), Some(&Fate::Delivered));
+        assert_eq!(of(&anna).fates(&asked).get(&trace), Some(&Fate::Never));
+        assert_eq!(of(&bert).fates(&asked).get(&trace), Some(&Fate::Delivered));
     }
 }

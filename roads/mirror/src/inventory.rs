@@ -49,10 +49,15 @@ impl Inventory {
         Ok(Inventory { folders, ours })
     }
 
-    /// The copy of a message to work with: the one in `folder` if there is one there, else the first.
-    pub(crate) fn find(&self, trace: TraceId, folder: Option<&str>) -> Option<&Standing> {
+    /// The copy of a message to work with: the first that stands in one of `folders`, in their order, else the first.
+    pub(crate) fn find(&self, trace: TraceId, folders: &[String]) -> Option<&Standing> {
+        self.find_in(trace, folders).or_else(|| self.ours.get(&trace)?.first())
+    }
+
+    /// The first copy of a message that stands in one of `folders`.
+    pub(crate) fn find_in(&self, trace: TraceId, folders: &[String]) -> Option<&Standing> {
         let copies = self.ours.get(&trace)?;
-        copies.iter().find(|copy| Some(copy.folder.as_str()) == folder).or(copies.first())
+        folders.iter().find_map(|folder| copies.iter().find(|copy| copy.folder == *folder))
     }
 }
 

@@ -4,12 +4,12 @@ use crate::deliveries::{Deliveries, Fate};
 use crate::doors::{Doors, Right};
 use crate::inventory::{Inventory, Standing, spoken};
 use crate::names::Names;
-use crate::touched::{Touched, touched};
+use crate::touched::{Touched, thrown_away, touched};
 use rules_merge::{Flags, Here, Listed, Merged, Place, Sides, Step, There, merge};
-use std::collections::HashMap;
-use std::io::{Cursor, Read};
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Cursor, Read};
 use stores_journal::{AppendError, ReadError};
-use stores_mailbox::{BodyAt, Change, Event, FolderId, MailboxError, Mailboxes, Message};
+use stores_mailbox::{BodyAt, Change, Event, FolderId, MailboxError, Mailboxes};
 use stores_primary::store::{MailStore, NewCopy, StoreError};
 use words_imap::StoreHow;
 use words_mail::{AccountId, PrimaryId, Time, TraceId, TraceKey, TraceTag};
@@ -82,8 +82,9 @@ impl Replay<'_> {
             return Ok(Carried { shut: true, ..Carried::default() });
         };
         let mut carried = Carried { done: true, ..Carried::default() };
+        let thrown_away = thrown_away(&changes);
         for part in parts(&changes) {
-            self.part(store.as_mut(), part, &mut carried).await?;
+            self.part(store.as_mut(), part, &thrown_away, &mut carried).await?;
             if !carried.waiting.is_empty() {
                 carried.done = false;
                 break;
@@ -98,6 +99,7 @@ impl Replay<'_> {
         &self,
         store: &mut dyn MailStore,
         changes: &[Change],
+        thrown_away: &HashSet<BodyAt>,
         carried: &mut Carried,
     ) -> Result<(), Trouble> {
         let inventory = Inventory::take(store, self.trace_key).await?;
@@ -105,12 +107,16 @@ impl Replay<'_> {
         let mut names = Names::of(&folders, &inventory.folders);
         let messages = touched(changes);
         let trace = |message: &Touched| message.trace.unwrap_or_else(|| own_trace(self.account, message));
-        let missing: Vec<TraceId> =
-            messages.iter().map(trace).filter(|trace| inventory.find(*trace, None).is_none()).collect();
+        let missing: Vec<(TraceId, BodyAt)> = messages
+            .iter()
+            .map(|message| (trace(message), message.body))
+            .filter(|(trace, _)| inventory.find(*trace, &[]).is_none())
+            .collect();
         let fates = if missing.is_empty() { HashMap::new() } else { self.deliveries.fates(&missing) };
         for message in &messages {
             let trace = trace(message);
-            let known = Known { trace, inventory: &inventory, fate: fates.get(&trace).copied() };
+            let fate = fates.get(&trace).copied();
+            let known = Known { trace, inventory: &inventory, fate, thrown_away };
             self.one(store, &known, &mut names, message, carried).await?;
         }
         if carried.waiting.is_empty()
@@ -131,16 +137,20 @@ impl Replay<'_> {
         carried: &mut Carried,
     ) -> Result<(), Trouble> {
         carried.messages += 1;
-        let began = self.folder_name(message.began)?;
-        let here = self.here(message)?;
+        let (began, been) = (self.folder_name(message.began)?, self.been(message)?);
         let trace = known.trace;
-        let wanted = began.as_ref().map(|name| names.there(name).0);
-        let standing = known.inventory.find(trace, wanted.as_deref());
+        let wanted: Vec<String> = been.iter().map(|name| names.there(name).0).collect();
+        let standing = match message.trace {
+            // A copy, or what a person sent and may have received too: another that carries this id is another message.
+            Some(_) if message.new => known.inventory.find_in(trace, &wanted),
+            _ => known.inventory.find(trace, &wanted),
+        };
         let there = standing.map(|s| Place { folder: names.here(&s.folder), flags: s.flags.clone() });
-        let place = here.as_ref().map(|(place, _)| place.clone());
+        let here = self.here(message, there.as_ref())?;
+        let place = here.as_ref().map(|found| found.place.clone());
         let sides = Sides {
             origin: message.origin,
-            agreed: agreed(message, began.as_deref(), place.as_ref(), there.as_ref()),
+            agreed: agreed(message, (began.as_deref(), &been), place.as_ref(), there.as_ref()),
             here: place.map_or(Here::Gone, Here::At),
             there: match (there, known.fate) {
                 (Some(place), _) => There::At(place),
@@ -155,21 +165,53 @@ impl Replay<'_> {
             }
             return Ok(());
         }
+        if standing.is_none() && message.new && known.thrown_away.contains(&message.body) {
+            return Ok(());
+        }
         if !merged.there.is_empty() {
             carried.changed += 1;
         }
         carried.listed.extend(merged.listed);
-        let source = Source { message, trace, date: here.map(|(_, found)| found.date) };
+        let copy = here.and_then(|found| found.copy);
+        let source = Source { message, trace, copy };
         self.carry_out(store, names, &merged, standing, &source).await
     }
 
-    /// Where a message stands here, and what is known of it.
-    fn here(&self, message: &Touched) -> Result<Option<(Place, Message)>, Trouble> {
+    /// The present names of the folders that a message stood in, the one where people found it first.
+    fn been(&self, message: &Touched) -> Result<Vec<String>, Trouble> {
+        let folders = self.mailboxes.folders(self.account)?;
+        let name = |id: FolderId| folders.iter().find(|f| f.id == id).map(|f| f.name.clone());
+        let later = message.been.iter().copied().filter(|id| *id != message.began);
+        Ok([message.began].into_iter().chain(later).filter_map(name).collect())
+    }
+
+    /// Where a message stands here after these changes, and what is known of it.
+    ///
+    /// People go on while this road is at work: when the message is not there any more, a later change has moved or
+    /// removed it, which is that change's matter. Here it stands where these changes put it.
+    fn here(&self, message: &Touched, there: Option<&Place>) -> Result<Option<Found>, Trouble> {
         let Some((folder, uid)) = message.now else { return Ok(None) };
-        let Some(found) = self.mailboxes.page(folder, uid, uid, 1)?.pop() else { return Ok(None) };
         let Some(name) = self.folder_name(folder)? else { return Ok(None) };
-        let flags = found.flags.names().map(str::to_lowercase).collect();
-        Ok(Some((Place { folder: name, flags }, found)))
+        if let Some(found) = self.mailboxes.page(folder, uid, uid, 1)?.pop() {
+            let flags = found.flags.names().map(str::to_lowercase).collect();
+            let copy = Some((Some(found.date), Some(found.size)));
+            return Ok(Some(Found { place: Place { folder: name, flags }, copy }));
+        }
+        let came = message.came.as_ref();
+        let mut flags: Flags = match (there, came) {
+            (Some(there), _) => there.flags.clone(),
+            (None, Some((_, flags))) => flags.names().map(str::to_lowercase).collect(),
+            (None, None) => Flags::new(),
+        };
+        for (flag, on) in &message.flagged {
+            if *on {
+                flags.insert(flag.clone())
+            } else {
+                flags.remove(flag)
+            };
+        }
+        let copy = message.new.then(|| (came.map(|(date, _)| *date), None));
+        Ok(Some(Found { place: Place { folder: name, flags }, copy }))
     }
 
     fn folder_name(&self, id: FolderId) -> Result<Option<String>, MailboxError> {
@@ -222,20 +264,24 @@ impl Replay<'_> {
         place: &Place,
         source: &Source<'_>,
     ) -> Result<(), Trouble> {
+        let Some((arrived, size)) = source.copy else { return Ok(()) };
         let folder = ensure(store, names, &place.folder).await?;
-        let Some((id, uid)) = source.message.now else { return Ok(()) };
-        let Some(found) = self.mailboxes.page(id, uid, uid, 1)?.pop() else { return Ok(()) };
         // What a client wrote here carries no trace id; it gets one on top, so that it is found again.
         let header = self.mailboxes.header(&source.message.body)?;
         let top = match TraceTag::find(&header, self.trace_key) {
             Some(carried) if carried == source.trace => String::new(),
             _ => format!("{}: {}\r\n", TraceTag::HEADER, TraceTag::new(source.trace, self.trace_key)),
         };
-        let size = top.len() as u64 + found.size;
-        let mut content = Cursor::new(top.into_bytes()).chain(self.mailboxes.body(&source.message.body)?);
+        let body = &source.message.body;
+        let size = match size {
+            Some(size) => size,
+            None => io::copy(&mut self.mailboxes.body(body)?, &mut io::sink())
+                .map_err(|error| MailboxError::Body(error.to_string()))?,
+        };
+        let size = top.len() as u64 + size;
+        let mut content = Cursor::new(top.into_bytes()).chain(self.mailboxes.body(body)?);
         let flags = spoken(&place.flags);
-        let new =
-            NewCopy { folder: &folder, flags: &flags, arrived: source.date, size, content: &mut content };
+        let new = NewCopy { folder: &folder, flags: &flags, arrived, size, content: &mut content };
         store.append(new).await?;
         Ok(())
     }
@@ -246,6 +292,17 @@ struct Known<'a> {
     trace: TraceId,
     inventory: &'a Inventory,
     fate: Option<Fate>,
+    /// New messages that are gone again before the end of the changes.
+    thrown_away: &'a HashSet<BodyAt>,
+}
+
+/// Date and size of a copy to be made; the size is counted when it is not known. `None`: it is not ours to make.
+type Copy = Option<(Option<Time>, Option<u64>)>;
+
+/// A message here.
+struct Found {
+    place: Place,
+    copy: Copy,
 }
 
 /// Changes in parts that are carried over one after the other. A part ends with each removal: of a message that is gone
@@ -258,7 +315,7 @@ fn parts(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
 struct Source<'a> {
     message: &'a Touched,
     trace: TraceId,
-    date: Option<Time>,
+    copy: Copy,
 }
 
 /// The folder's name there; it is made when it is missing.
@@ -286,17 +343,22 @@ fn own_trace(account: &AccountId, message: &Touched) -> TraceId {
 
 /// Where both sides last agreed the message stands: where it stood before people touched it.
 ///
+/// Found there in a folder into which people put it here, it was put there by us, and a crash or a broken connection kept
+/// that from being written down; it is not the primary's change.
+///
 /// Of a message that is gone here the flags it had are not known any more. Flags alone are no touch that a delete
 /// loses against; another folder is.
 fn agreed(
     message: &Touched,
-    began: Option<&str>,
+    (began, been): (Option<&str>, &[String]),
     here: Option<&Place>,
     there: Option<&Place>,
 ) -> Option<Place> {
-    if message.new {
-        return None;
-    }
+    let folder = match there {
+        Some(there) if been.contains(&there.folder) => there.folder.clone(),
+        _ if message.new => return None,
+        _ => began?.to_owned(),
+    };
     let flags = match here {
         Some(here) => {
             let mut flags: Flags = here.flags.clone();
@@ -311,5 +373,5 @@ fn agreed(
         }
         None => there.map(|there| there.flags.clone()).unwrap_or_default(),
     };
-    Some(Place { folder: began?.to_owned(), flags })
+    Some(Place { folder, flags })
 }

@@ -9,12 +9,12 @@ use crate::touched::Touched;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use store::{Fail, Mail};
 use stores_log::{FaultDisk, KeyRing, LogKind, LogOptions, Position, TestClock, fault_world};
 use stores_mailbox::{
-    Appendix, Arrival, Bodies, By, Flags, How, MailboxOptions, Mailboxes, MessageReader, Ready, UidRanges,
-    ViewPlace,
+    Appendix, Arrival, Bodies, BodyAt, By, Flags, FolderId, How, MailboxOptions, Mailboxes, MessageReader,
+    Ready, UidRanges, ViewPlace,
 };
 use stores_primary::store::{MailStore, StoreError};
 use tokio::sync::watch;
@@ -62,8 +62,8 @@ impl Doors for Mail {
 struct Known(Option<Fate>);
 
 impl Deliveries for Known {
-    fn fates(&self, traces: &[TraceId]) -> HashMap<TraceId, Fate> {
-        traces.iter().filter_map(|trace| Some((*trace, self.0?))).collect()
+    fn fates(&self, missing: &[(TraceId, BodyAt)]) -> HashMap<TraceId, Fate> {
+        missing.iter().filter_map(|(trace, _)| Some((*trace, self.0?))).collect()
     }
 
     fn note_seen<'a>(&'a self, _: &'a Touched, _: &'a str) -> Boxed<'a, Result<(), Trouble>> {
@@ -132,10 +132,14 @@ impl House {
     }
 
     async fn give_back_knowing(&self, mail: &Mail, fate: Option<Fate>) -> Result<Carried, Trouble> {
+        self.give_back_through(mail, fate).await
+    }
+
+    async fn give_back_through(&self, doors: &dyn Doors, fate: Option<Fate>) -> Result<Carried, Trouble> {
         let replay = Replay {
             mailboxes: &self.mailboxes,
             trace_key: &KEY,
-            doors: mail,
+            doors,
             primary: &PrimaryId("office".into()),
             account: &anna(),
             deliveries: &Known(fate),
@@ -219,4 +223,110 @@ async fn a_message_moved_at_the_primary_and_deleted_here_is_kept_in_trash() {
     let carried = house.give_back(&mail).await.unwrap();
     assert_eq!(carried.listed.len(), 1, "{carried:?}");
     assert_eq!(mail.view(), vec![("Trash".to_owned(), vec![], "1".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_flagged_and_later_moved_is_not_removed_when_only_the_flag_is_carried_over() {
+    let (house, mail) = (House::open().await, Mail::with(&["INBOX", "Trash", "Work"]));
+    house.mailboxes.create(&anna(), "Work", None, By::Person).await.unwrap();
+    let one = house.arrive(1, "INBOX", By::Own).await;
+    let two = house.arrive(2, "INBOX", By::Own).await;
+    mail.deliver(&message(1));
+    mail.deliver(&message(2));
+    house.flag(&one, "\\Seen").await;
+    // With this removal a part of what is carried over ends; the move is in the next.
+    house.mailboxes.expunge(&anna(), two.0, &two.1, By::Person).await.unwrap();
+    house.mailboxes.move_to(&anna(), one.0, &one.1, "Work", By::Person).await.unwrap();
+    let carried = house.give_back(&mail).await.unwrap();
+    assert!(carried.done && carried.listed.is_empty(), "{carried:?}");
+    assert_eq!(mail.view(), vec![("Work".to_owned(), vec!["\\Seen".to_owned()], "1".to_owned())]);
+}
+
+/// A person who does one more thing while the primary is asked to let us in.
+struct Busy<'a>(&'a House, &'a Mail, Mutex<Option<(FolderId, UidRanges)>>);
+
+impl Doors for Busy<'_> {
+    fn enter<'a>(
+        &'a self,
+        primary: &'a PrimaryId,
+        account: &'a AccountId,
+        right: Right,
+    ) -> Boxed<'a, Result<Option<Box<dyn MailStore>>, StoreError>> {
+        Box::pin(async move {
+            let moved = self.2.lock().unwrap().take();
+            if let Some((folder, uids)) = moved {
+                self.0.mailboxes.move_to(&anna(), folder, &uids, "Work", By::Person).await.unwrap();
+            }
+            self.1.enter(primary, account, right).await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_moves_while_something_else_is_carried_over_is_not_removed_and_not_lost() {
+    let (house, mail) = (House::open().await, Mail::with(&["INBOX", "Drafts", "Trash", "Work"]));
+    house.mailboxes.create(&anna(), "Work", None, By::Person).await.unwrap();
+    let one = house.arrive(1, "INBOX", By::Own).await;
+    mail.deliver(&message(1));
+    house.flag(&one, "\\Seen").await;
+    let go = house.give_back_through(&Busy(&house, &mail, Mutex::new(Some(one))), None).await.unwrap();
+    assert!(go.done, "{go:?}");
+    let draft = b"Subject: a draft\r\n\r\nnot done\r\n";
+    let appendix = Appendix { flags: ["\\Draft"].into_iter().collect(), date: Some(START), by: By::Person };
+    let placed = house.mailboxes.append(&anna(), "Drafts", draft, appendix).await.unwrap();
+    let folder = house.mailboxes.folder(&anna(), "Drafts").unwrap().id;
+    let draft = (folder, UidRanges::span(placed.uid, placed.uid));
+    let go = house.give_back_through(&Busy(&house, &mail, Mutex::new(Some(draft))), None).await.unwrap();
+    assert!(go.done, "{go:?}");
+    house.give_back(&mail).await.unwrap();
+    let line = |flag: &str, subject: &str| ("Work".to_owned(), vec![flag.to_owned()], subject.to_owned());
+    assert_eq!(mail.view(), vec![line("\\Draft", "a draft"), line("\\Seen", "1")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_of_ours_that_nobody_wrote_down_is_not_taken_for_the_primarys() {
+    for ends_in in [None, Some("INBOX"), Some("Work")] {
+        let (house, mail) = (House::open().await, Mail::with(&["INBOX", "Trash", "Work"]));
+        house.mailboxes.create(&anna(), "Work", None, By::Person).await.unwrap();
+        let one = house.arrive(1, "INBOX", By::Own).await;
+        mail.deliver(&message(1));
+        house.flag(&one, "\\Seen").await;
+        let moved = house.mailboxes.move_to(&anna(), one.0, &one.1, "Trash", By::Person).await.unwrap();
+        let trash = house.mailboxes.folder(&anna(), "Trash").unwrap().id;
+        // It is made there, the answer is lost, and the node is gone before it asks again.
+        mail.inside(|inside| inside.fail = Some((2, Fail::After)));
+        house.give_back(&mail).await.unwrap_err();
+        mail.inside(|inside| inside.fail = None);
+        assert_eq!(mail.view()[0].0, "Trash");
+        let uids = &moved.pairs[0].1;
+        match ends_in {
+            None => house.mailboxes.expunge(&anna(), trash, uids, By::Person).await.map(drop).unwrap(),
+            Some(folder) => {
+                let moved = house.mailboxes.move_to(&anna(), trash, uids, folder, By::Person).await;
+                moved.map(drop).unwrap();
+            }
+        }
+        let carried = house.give_back(&mail).await.unwrap();
+        assert!(carried.done && carried.listed.is_empty(), "{ends_in:?}: {carried:?}");
+        let there = ends_in.map(|folder| (folder.to_owned(), vec!["\\Seen".to_owned()], "1".to_owned()));
+        assert_eq!(mail.view(), there.into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_that_was_written_and_thrown_away_never_comes_to_the_primary() {
+    let (house, mail) = (House::open().await, Mail::with(&["INBOX", "Drafts", "Trash"]));
+    let folder = house.mailboxes.folder(&anna(), "Drafts").unwrap().id;
+    for n in 0..3 {
+        let draft = format!("Subject: try {n}\r\n\r\nnot done\r\n");
+        let appendix = Appendix { flags: Flags::default(), date: Some(START), by: By::Person };
+        let placed = house.mailboxes.append(&anna(), "Drafts", draft.as_bytes(), appendix).await.unwrap();
+        if n < 2 {
+            let uids = UidRanges::span(placed.uid, placed.uid);
+            house.mailboxes.expunge(&anna(), folder, &uids, By::Person).await.unwrap();
+        }
+    }
+    assert!(house.give_back(&mail).await.unwrap().done);
+    assert_eq!(mail.view(), vec![("Drafts".to_owned(), vec![], "try 2".to_owned())]);
+    assert_eq!(mail.inside(|inside| inside.changes), 1);
 }

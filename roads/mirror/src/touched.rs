@@ -1,9 +1,9 @@
 //! From the list of what people did to the messages they did it with.
 
 use rules_merge::Origin;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use stores_mailbox::{BodyAt, Change, Event, Flags, FolderId, How, UidRanges};
-use words_mail::TraceId;
+use words_mail::{Time, TraceId};
 
 /// A message that people touched, with the sum of what they did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +16,12 @@ pub struct Touched {
     pub origin: Origin,
     /// Whether it came to be by one of these changes: both sides never agreed on anything about it.
     pub new: bool,
+    /// With which date and flags it came to be, if it is new and no copy.
+    pub came: Option<(Time, Flags)>,
     /// The folder it stood in before they began.
     pub began: FolderId,
+    /// The folders it stood in from then on.
+    pub been: BTreeSet<FolderId>,
     /// Where it stands now; `None`: removed for good.
     pub now: Option<(FolderId, u32)>,
     /// Flags, lower case, that people set (`true`) or cleared, the last of it.
@@ -26,6 +30,15 @@ pub struct Touched {
 
 /// The flags that IMAP itself defines and a person may set; a `STORE FLAGS` that does not name one clears it.
 const SYSTEM: [&str; 5] = ["\\answered", "\\deleted", "\\draft", "\\flagged", "\\seen"];
+
+/// The new messages that are gone again after all these changes, by where their bytes are.
+pub(crate) fn thrown_away(changes: &[Change]) -> HashSet<BodyAt> {
+    let mut gone: HashMap<BodyAt, bool> = HashMap::new();
+    for message in touched(changes) {
+        *gone.entry(message.body).or_insert(true) &= message.new && message.now.is_none();
+    }
+    gone.into_iter().filter(|(_, gone)| *gone).map(|(body, _)| body).collect()
+}
 
 /// Sums up changes, which must be in the order in which they were made.
 pub fn touched(changes: &[Change]) -> Vec<Touched> {
@@ -46,9 +59,10 @@ struct Sum {
 impl Sum {
     fn add(&mut self, change: &Change) {
         match &change.event {
-            Event::Arrived { folder, .. } | Event::Appended { folder, .. } => {
+            Event::Arrived { folder, date, flags, .. } | Event::Appended { folder, date, flags, .. } => {
                 for message in &change.messages {
-                    self.put(*folder, message.uid, message.trace, message.body, true);
+                    let at = self.put(*folder, message.uid, message.trace, message.body, true);
+                    self.all[at].came = Some((*date, flags.clone()));
                 }
             }
             Event::FlagsChanged { folder, how, flags, .. } => {
@@ -63,6 +77,7 @@ impl Sum {
                     self.standing.remove(&(*from, message.uid));
                     if let Some(place) = nth(uids, message.uid).map(|n| (*to, first + n)) {
                         self.all[at].now = Some(place);
+                        self.all[at].been.insert(*to);
                         self.standing.insert(place, at);
                     }
                 }
@@ -107,7 +122,9 @@ impl Sum {
             body,
             origin: if received { Origin::Received } else { Origin::Written },
             new,
+            came: None,
             began: folder,
+            been: BTreeSet::from([folder]),
             now: Some((folder, uid)),
             flagged: BTreeMap::new(),
         });
@@ -195,6 +212,7 @@ mod tests {
         ]);
         assert_eq!(sum.len(), 2);
         assert_eq!((sum[0].began, sum[0].now, sum[0].origin), (INBOX, Some((TRASH, 41)), Origin::Received));
+        assert_eq!(sum[0].been, BTreeSet::from([INBOX, TRASH]));
         let flagged: Vec<_> = sum[0].flagged.iter().map(|(f, on)| (f.as_str(), *on)).collect();
         assert_eq!(flagged, [("\\flagged", false), ("\\seen", true)]);
         assert_eq!(sum[1].now, Some((TRASH, 40)));
