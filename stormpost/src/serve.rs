@@ -8,7 +8,7 @@ use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
 use crate::compose::upkeep::Upkeep;
 use crate::compose::writers::Writers;
-use crate::compose::{deliver, doors, notices, stores};
+use crate::compose::{deliver, doors, notices, spool, stores};
 use crate::configuration::{Configuration, EdgePlace};
 use crate::control::answer::{self, Answers};
 use crate::edge::{self, EdgeView, Knowing, Supervisor, TakenIn};
@@ -51,6 +51,7 @@ pub(crate) fn begin(configuration: &Configuration) {
     crate::logging::begin(configuration.node.log_json);
     // The first provider installed is the one; without this, two in the tree would stop the program later.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    crate::world::gather_randomness();
     raise_open_files();
 }
 
@@ -232,6 +233,7 @@ impl Roads {
             retention: configuration.retention,
         };
         self.running.spawn(upkeep.run(self.stop.clone()));
+        let waiting = queue.clone();
         let answers = self.control(configuration, stores, queue, prover).await?;
         let imap =
             doors::imap(&self.world, configuration, stores, certificate.clone(), reception.clone()).await?;
@@ -243,6 +245,7 @@ impl Roads {
             }
             None => self.inside(configuration, stores, reception, primaries).await?,
         };
+        self.running.spawn(spool::tell(taken.clone(), waiting, self.stop.clone()));
         self.http(configuration, answers, taken).await
     }
 

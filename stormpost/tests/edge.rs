@@ -5,7 +5,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ use words_smtp::Credentials;
 use words_smtp::client::Protocol;
 
 const ANNA: &str = "anna@home.test";
+/// Whose mail system of record is the primary.
+const BERT: &str = "bert@office.test";
 const PASSWORD: &str = "correct horse";
 
 /// A node in a folder of its own, with everything that it began.
@@ -56,8 +58,8 @@ impl Node {
         let text = format!(
             "[node]\nname = \"mx.home.test\"\ndata = \"data\"\nname_server = \"{nobody}\"\n\n[listen]\nsmtp = \
              \"{smtp}\"\nsubmissions = \"{submissions}\"\nimap = \"{imap}\"\n\n[limits]\nauthentication_timeout = \
-             \"100ms\"\n\n[[domain]]\nname = \"home.test\"\naccounts = [\"{ANNA}\"]\n\n[[domain]]\nname = \
-             \"learned.test\"\nprimary = \"hq\"\nauthoritative = false\n\n[[primary]]\nid = \
+             \"100ms\"\nspool_size = \"1MiB\"\n\n[[domain]]\nname = \"home.test\"\naccounts = [\"{ANNA}\"]\n\n[[domain]]\nname = \
+             \"learned.test\"\nprimary = \"hq\"\nauthoritative = false\n\n[[domain]]\nname = \"office.test\"\nprimary = \"hq\"\naccounts = [\"{BERT}\"]\n\n[[primary]]\nid = \
              \"hq\"\n[primary.deliver]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n",
             primary.port()
         );
@@ -438,4 +440,66 @@ fn a_port_that_is_taken_is_said_and_nothing_is_left_running() {
     assert!(!node.wait().success());
     assert!(node.log().contains(&format!("listening on {}", node.smtp)), "{}", node.log());
     assert_eq!(node.edge(), 0);
+}
+
+#[test]
+fn over_the_spools_budget_senders_are_told_to_come_back_until_there_is_room() {
+    let mut node = Node::new();
+    let web = free();
+    let text = fs::read_to_string(node.configuration()).unwrap();
+    fs::write(node.configuration(), text.replace("imap = ", &format!("http = \"{web}\"\nimap = "))).unwrap();
+    node.start();
+    let large =
+        |subject: &str| format!("{subject}\r\n\r\n{}", format!("{}\r\n", "x".repeat(70)).repeat(5_000));
+    for n in 0..3 {
+        let reply = node.talk().send_to(BERT, &large(&format!("waits {n}")));
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    // The inside knows of all three by now or soon, and nothing may count twice or be forgotten.
+    for round in 0..4 {
+        let refusal = node.talk().say("MAIL FROM:<somebody@sender.test>\r\n");
+        assert!(refusal.starts_with("452 4.3.1 as much mail waits here as may wait"), "{round}: {refusal}");
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    let page = || get(web, "/health");
+    node.until("the health page to say so", || {
+        page().starts_with("HTTP/1.1 503") && page().contains("\"spool_full\": true")
+    });
+    let metrics = get(web, "/metrics");
+    assert!(metrics.contains("\nstormpost_spool_full 1\n"), "{metrics}");
+    assert!(!metrics.contains("\nstormpost_spool_turned_away_total 0\n"), "{metrics}");
+    let status = node.command("status").output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("warning: no mail is taken in: 1 MiB wait"), "{status}");
+
+    // The inside gone, and an edge that is new: what waits is still known as soon as there is somebody to say it.
+    let edge = node.edge();
+    node.kill_inside();
+    let refusal = node.talk().say("MAIL FROM:<somebody@sender.test>\r\n");
+    assert!(refusal.starts_with("452 4.3.1"), "{refusal}");
+    signal(edge, Signal::KILL);
+    node.until("the edge to be gone", || node.edge() == 0);
+    node.start();
+    let is_full = || node.talk().say("MAIL FROM:<somebody@sender.test>\r\n").starts_with("452 4.3.1");
+    node.until("the new edge to know", is_full);
+
+    let got = sink(node.primary);
+    node.until("room", || !is_full());
+    let mut subjects: Vec<String> =
+        (0..3).map(|_| got.recv_timeout(Duration::from_secs(30)).unwrap()).collect();
+    subjects.sort();
+    assert_eq!(subjects, ["waits 0", "waits 1", "waits 2"]);
+    let reply = node.talk().send_to(BERT, "taken again");
+    assert!(reply.starts_with("250"), "{reply}");
+    assert_eq!(got.recv_timeout(Duration::from_secs(15)).unwrap(), "taken again");
+    node.until("the health page to say so", || page().starts_with("HTTP/1.1 200"));
+}
+
+/// A page of the node.
+fn get(at: SocketAddr, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(at) else { return String::new() };
+    let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    let mut page = String::new();
+    let _ = stream.read_to_string(&mut page);
+    page
 }

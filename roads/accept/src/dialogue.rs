@@ -257,6 +257,9 @@ impl Dialogue {
             let text = "too many messages from your address in this minute; slow down and try again";
             return Reply::new(450, (4, 7, 1), text);
         }
+        if self.door != Door::Local && self.accept.spool.turns_away() {
+            return store::spool_full();
+        }
         let sender = self.session.mail().map_or(&Sender::NOBODY, |m| &m.sender);
         // `<>` is what a client's own receipts and refusals carry; the From: field is held to account all the same.
         if let (Some(account), Some(address)) = (&self.account, sender.address())
@@ -297,6 +300,8 @@ impl Dialogue {
             return Ok(());
         }
         let Some(tenant) = place.tenant else { return Ok(()) };
+        let declared = self.session.transaction().and_then(|t| t.mail.size).unwrap_or_default();
+        store::fits(&self.accept.parts.limits, &tenant, declared)?;
         match &self.tenant {
             Some(other) if *other != tenant => {
                 let text = "this recipient is of another organisation than those before; send it separately";

@@ -9,6 +9,7 @@ use crate::guests::{Full, Guest, Guests};
 use crate::incoming::Budget;
 use crate::returned::Returned;
 use crate::sign_in::SignIn;
+use crate::spool::Spool;
 use rules_policy::Policy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,7 @@ pub struct Accept {
     pub(crate) returned: Returned,
     pub(crate) counts: Counts,
     pub(crate) patience: Patience,
+    pub(crate) spool: Spool,
     /// Who stands at the edge; a crowd there keeps nobody from sending.
     edge: Arc<Guests>,
     /// Who stands at the doors for people.
@@ -107,6 +109,7 @@ impl Accept {
             returned: Returned::new(),
             counts: Counts::default(),
             patience: Patience::default(),
+            spool: Spool::new(limits.spool),
             edge: Arc::default(),
             people: Arc::default(),
             local: Arc::default(),
@@ -117,6 +120,11 @@ impl Accept {
     /// What was done since the start.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// How much waits, and whether there is room for more.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
     }
 
     /// Serves one door until `shutdown` says so. Then no new connection is taken, idle ones are told to come back, and

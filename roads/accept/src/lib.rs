@@ -22,6 +22,7 @@ mod prefix;
 mod recipients;
 mod returned;
 mod sign_in;
+mod spool;
 mod store;
 
 pub use authentication::{Asked, Authentication, Findings};
@@ -32,6 +33,7 @@ pub use door::{Accept, AcceptParts, Door};
 pub use limits::AcceptLimits;
 pub use mail_auth::MailAuth;
 pub use sign_in::{SignIn, SignInRefusal};
+pub use spool::Spool;
 
 #[cfg(test)]
 mod tests;

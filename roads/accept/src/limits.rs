@@ -1,6 +1,8 @@
 //! What one sender, and all senders together, may use.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+use words_mail::Tenant;
 use words_smtp::SessionLimits;
 
 /// Every bound of the road. Over one the peer hears a temporary failure that says which, or the connection is closed
@@ -22,6 +24,10 @@ pub struct AcceptLimits {
     /// Octets of all messages coming in that are held in memory. Over it bodies go to the disk earlier. Default
     /// 128 MiB.
     pub body_memory: usize,
+    /// Octets of a message of an organisation that wants less than everybody's bound. Default none.
+    pub sizes: BTreeMap<Tenant, u64>,
+    /// Octets of mail that may wait for delivery; over it senders are told to come back. Default 100 GiB.
+    pub spool: u64,
     /// Octets of a message's header. Default 256 KiB.
     pub header_octets: usize,
     /// Until a command is complete. Default 5 minutes (RFC 5321 §4.5.3.2.7).
@@ -60,6 +66,8 @@ impl Default for AcceptLimits {
             messages_per_minute: 6_000,
             receiving: 2_000,
             body_memory: 128 << 20,
+            sizes: BTreeMap::new(),
+            spool: 100 << 30,
             header_octets: 256 << 10,
             command_time: Duration::from_secs(300),
             piece_time: Duration::from_secs(180),

@@ -1,5 +1,6 @@
 //! A whole message: its facts, its verdict, and the journal.
 
+use crate::AcceptLimits;
 use crate::authentication::{Asked, Authentication, Findings};
 use crate::counts::count;
 use crate::dialogue::{Dialogue, surroundings};
@@ -34,6 +35,23 @@ pub(crate) async fn store(dialogue: &mut Dialogue, incoming: Incoming) -> Result
             log_refused(dialogue, &sender, &recipients, &reply);
             Err(reply)
         }
+    }
+}
+
+/// RFC 5321 §4.2.2: insufficient system storage; RFC 3463 §3.4: the system is full.
+pub(crate) fn spool_full() -> Reply {
+    let text = "as much mail waits here as may wait; nothing was stored; try again later";
+    Reply::new(452, (4, 3, 1), text)
+}
+
+/// Whether a message is no larger than its organisation wants (RFC 1870 §6.1: 552).
+pub(crate) fn fits(limits: &AcceptLimits, tenant: &Tenant, size: u64) -> Result<(), Reply> {
+    match limits.sizes.get(tenant) {
+        Some(most) if size > *most => {
+            let text = format!("the message is larger than {most} octets, the most this organisation takes");
+            Err(Reply::new(552, (5, 3, 4), text))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -86,10 +104,16 @@ async fn try_store(
     };
     let verdict = decide(accept, &envelope, &facts, findings.as_ref())?;
     let (tenant, primary) = owner(accept, dialogue, &envelope);
+    fits(&accept.parts.limits, &tenant, body.len())?;
     let trace = accept.parts.journal.trace_id();
     let results = findings.as_ref().map(|f| f.results.as_str());
     let now = accept.parts.world.clock.now();
     let lines = prefix(&accept.parts.host, &envelope, trace, &accept.parts.trace_key, now, results);
+    let size = lines.len() as u64 + body.len();
+    let room = match door {
+        Door::Local => accept.spool.room_for_our_own(size),
+        _ => accept.spool.room(size).ok_or_else(spool_full)?,
+    };
     let message = NewMessage {
         trace,
         tenant,
@@ -103,6 +127,9 @@ async fn try_store(
     crash_point("accept.before_store");
     let receipt = accept.parts.journal.accept(message).await.map_err(refusal)?;
     crash_point("accept.after_store");
+    if !receipt.repeated {
+        room.stored();
+    }
     Ok((receipt, verdict))
 }
 

@@ -64,6 +64,8 @@ struct Totals {
     arrived: u64,
     refused: u64,
     caught_up: bool,
+    /// Up to where the journal is in the queue.
+    through: Position,
     alarm: Option<String>,
 }
 
@@ -126,6 +128,12 @@ impl Road {
         counts.caught_up = totals.caught_up;
         counts.alarm.clone_from(&totals.alarm);
         counts
+    }
+
+    /// Up to where the journal is in the queue, once it was read to its end.
+    pub(crate) fn through(&self) -> Option<Position> {
+        let totals = lock(&self.totals);
+        (totals.caught_up && self.parts.arrivals.is_some()).then_some(totals.through)
     }
 
     pub(crate) fn set_alarm(&self, alarm: Option<String>) {

@@ -6,6 +6,7 @@ use crate::queue::{Key, Queue, State, Way};
 use crate::road::{Listed, Road};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use stores_log::Position;
 use tokio::time::Instant;
 use words_mail::{AccountId, Address, Destination, Outcome, PrimaryId, Sender, Time, TraceId};
 
@@ -255,6 +256,14 @@ impl QueueView {
     /// What waits, in all.
     pub fn counts(&self) -> Counts {
         self.road.count()
+    }
+
+    /// Bytes of everything not settled, and up to where in the journal that is known. `None` while the queue is still
+    /// being read after a start, or when nobody says how far the journal goes.
+    pub fn waiting(&self) -> Option<(u64, Position)> {
+        let through = self.road.through()?;
+        // Looked at later: what came meanwhile is in it, and at worst counted twice for a moment.
+        Some((self.road.queue().bytes(), through))
     }
 
     /// Every place mail goes to at the moment.

@@ -33,6 +33,17 @@ pub enum IncomingBody {
     File(StoredBody),
 }
 
+impl IncomingBody {
+    /// How long it is, bytes.
+    #[allow(clippy::len_without_is_empty, reason = "a length in bytes, not a collection")]
+    pub fn len(&self) -> u64 {
+        match self {
+            IncomingBody::Inline(bytes) => bytes.len() as u64,
+            IncomingBody::File(stored) => stored.len(),
+        }
+    }
+}
+
 /// A message that is to be accepted.
 #[derive(Debug)]
 pub struct NewMessage {

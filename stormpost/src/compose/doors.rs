@@ -23,7 +23,10 @@ pub type Certificate = watch::Receiver<Option<Arc<rustls::ServerConfig>>>;
 
 /// The bounds of the road in, out of the configuration.
 pub fn accept_limits(configuration: &Configuration) -> AcceptLimits {
-    configuration.limits.accept()
+    let most = configuration.limits.message_size;
+    let smaller = configuration.tenants.iter().filter(|tenant| tenant.message_size < most);
+    let sizes = smaller.map(|tenant| (tenant.tenant.clone(), tenant.message_size)).collect();
+    AcceptLimits { sizes, ..configuration.limits.accept() }
 }
 
 /// What the road in stands on.

@@ -6,6 +6,7 @@ pub mod notices;
 pub mod owed;
 pub mod primaries;
 pub mod sign_in;
+pub mod spool;
 pub mod stores;
 pub mod upkeep;
 pub mod writers;

@@ -6,6 +6,7 @@
 use super::Limits;
 use roads_accept::AcceptLimits;
 use roads_imap::ImapLimits;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use words_smtp::SessionLimits;
 
@@ -29,6 +30,8 @@ impl Limits {
             messages_per_minute: self.messages_per_minute,
             receiving: self.receiving,
             body_memory: self.body_memory,
+            sizes: BTreeMap::new(),
+            spool: self.spool_size,
             header_octets: self.header_size,
             command_time: self.command_timeout,
             piece_time: self.data_timeout,

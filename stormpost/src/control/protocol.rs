@@ -493,6 +493,9 @@ pub struct DiskStatus {
     pub free: u64,
     /// Bytes of undelivered mail that may wait.
     pub budget: u64,
+    /// Whether so much waits, and senders are told to come back.
+    #[serde(default)]
+    pub full: bool,
     /// For how many days there is room at the pace of the last days; none when nobody can tell yet.
     #[serde(default)]
     pub days: Option<f64>,

@@ -1,6 +1,6 @@
 //! The edge's answers to the inside.
 
-use super::view::EdgeView;
+use super::view::{EdgeView, Mark};
 use super::words::{EdgeAnswer, EdgeCall, Hello, Statement, TRACES_MAX, Talk};
 use roads_accept::Accept;
 use std::collections::BTreeMap;
@@ -21,6 +21,9 @@ const CONNECTIONS_MAX: usize = 32;
 const CALL_TIME: Duration = Duration::from_secs(5);
 /// How often it is said how the edge stands when nothing changes, and that something long goes on.
 const PULSE: Duration = Duration::from_millis(500);
+/// Between two statements: what was stored meanwhile is told at once, and is delivered with one sync where each by itself
+/// would have its own, which the next sender would wait for.
+const GATHER: Duration = Duration::from_millis(5);
 /// The rest after an error at the door.
 const REST: Duration = Duration::from_millis(50);
 
@@ -75,6 +78,12 @@ impl Answering {
                 };
                 talk.say(&answer).await
             }
+            EdgeCall::Waiting { edge, waiting, at } => {
+                if edge == self.hello.pid {
+                    self.accept.spool().told(waiting, at);
+                }
+                talk.say(&EdgeAnswer::Done { records: 0 }).await
+            }
             EdgeCall::Erase { traces, .. } | EdgeCall::Collect { traces, .. }
                 if traces.len() > TRACES_MAX =>
             {
@@ -100,12 +109,16 @@ impl Answering {
         let mut durable = self.journal.durable();
         let mut health = self.journal.watch_health();
         loop {
+            // Before what is durable, so that this much is.
+            let stored = self.accept.spool().stored();
             let statement = Statement {
+                stored,
                 durable: *durable.borrow_and_update(),
                 health: health.borrow_and_update().clone().into(),
                 counts: counts(&self.accept, &self.journal),
             };
             talk.say(&EdgeAnswer::Stands(statement)).await?;
+            sleep(GATHER).await;
             tokio::select! {
                 biased;
                 changed = health.changed() => changed.map_err(io::Error::other)?,
@@ -120,8 +133,11 @@ impl Answering {
 pub(crate) const RECORDS: &str = "journal_records";
 pub(crate) const BYTES: &str = "journal_bytes";
 pub(crate) const SYNCS: &str = "journal_syncs";
+/// Names of what waits, among the counts: bytes, whether that is all that may wait, and whom it cost.
+pub(crate) const SPOOL: &str = "spool";
+pub(crate) const SPOOL_FULL: &str = "spool_full";
 
-/// Where what was done with mail that came in is counted.
+/// Where what was done with mail that came in is counted. Cheap to clone.
 #[derive(Clone)]
 pub enum TakenIn {
     /// In this process.
@@ -143,6 +159,31 @@ impl TakenIn {
             TakenIn::Edge(edge) => edge.counts(),
         }
     }
+
+    /// What was taken so far, and up to where that is durable; `None` before anything is known.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        match self {
+            TakenIn::Here { accept, journal } => {
+                let stored = accept.spool().stored();
+                Some(Mark { taker: std::process::id(), stored, durable: *journal.durable().borrow() })
+            }
+            TakenIn::Edge(edge) => edge.mark(),
+        }
+    }
+
+    /// Says that so much waited when that was so.
+    pub(crate) async fn tell_waiting(&self, mark: Mark, waiting: u64) -> Result<(), String> {
+        match self {
+            TakenIn::Here { accept, .. } => {
+                accept.spool().told(waiting, mark.stored);
+                Ok(())
+            }
+            TakenIn::Edge(edge) => {
+                let call = EdgeCall::Waiting { edge: mark.taker, waiting, at: mark.stored };
+                edge.ask(&call).await.map(drop)
+            }
+        }
+    }
 }
 
 /// What the road in has done, and the journal with it, by name.
@@ -150,6 +191,7 @@ fn counts(accept: &Accept, journal: &Journal) -> BTreeMap<String, u64> {
     let counts = accept.counts();
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let written = journal.log().counts();
+    let spool = accept.spool();
     [
         ("connections", read(&counts.connections)),
         ("turned_away", read(&counts.turned_away)),
@@ -163,6 +205,9 @@ fn counts(accept: &Accept, journal: &Journal) -> BTreeMap<String, u64> {
         (RECORDS, written.records),
         (BYTES, written.bytes),
         (SYNCS, written.syncs),
+        (SPOOL, spool.waiting()),
+        (SPOOL_FULL, u64::from(spool.is_full())),
+        ("spool_turned_away", spool.turned_away()),
     ]
     .map(|(name, count)| (name.to_owned(), count))
     .into()

@@ -18,8 +18,9 @@ mod words;
 pub use door::TakenIn;
 pub use run::run;
 pub use supervise::Supervisor;
-pub use view::{EdgeView, Standing, erase_now};
+pub use view::{EdgeView, Mark, Standing, erase_now};
 
+pub(crate) use door::{SPOOL, SPOOL_FULL};
 pub(crate) use inside::Knowing;
 pub(crate) use lock::Lock;
 pub(crate) use supervise::end_running;

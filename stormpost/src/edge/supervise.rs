@@ -258,7 +258,7 @@ impl Keeper {
         loop {
             match talk.hear(SILENCE_MAX).await {
                 Ok(EdgeAnswer::Stands(statement)) => {
-                    self.view.stated(statement);
+                    self.view.stated(hello.pid, statement);
                     self.view.is_up(hello);
                 }
                 Ok(_) => return io::ErrorKind::InvalidData.into(),

@@ -37,6 +37,17 @@ pub enum Standing {
     Failed(String),
 }
 
+/// How much an edge had taken at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Its process.
+    pub taker: u32,
+    /// Bytes of messages made durable since its start.
+    pub stored: u64,
+    /// The end of what was durable in the journal then; all of that stands before it.
+    pub durable: Position,
+}
+
 /// The edge, for those who live inside. Cheap to clone.
 #[derive(Clone)]
 pub struct EdgeView {
@@ -50,6 +61,7 @@ struct Shared {
     health: watch::Sender<LogHealth>,
     standing: watch::Sender<Standing>,
     counts: watch::Sender<BTreeMap<String, u64>>,
+    mark: watch::Sender<Option<Mark>>,
     /// Whether anything was said about what is durable.
     known: watch::Sender<bool>,
 }
@@ -63,6 +75,7 @@ impl EdgeView {
             health: watch::Sender::new(LogHealth::Open),
             standing: watch::Sender::new(Standing::Starting),
             counts: watch::Sender::new(BTreeMap::new()),
+            mark: watch::Sender::new(None),
             known: watch::Sender::new(false),
         };
         EdgeView { shared: Arc::new(shared) }
@@ -115,8 +128,15 @@ impl EdgeView {
         let _ = self.shared.known.subscribe().wait_for(|known| *known).await;
     }
 
-    pub(crate) fn stated(&self, statement: Statement) {
+    /// How much the edge had taken when it last said so.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        *self.shared.mark.borrow()
+    }
+
+    pub(crate) fn stated(&self, edge: u32, statement: Statement) {
         self.is_durable(statement.durable);
+        let (stored, durable) = (statement.stored, statement.durable);
+        self.shared.mark.send_replace(Some(Mark { taker: edge, stored, durable }));
         self.shared.counts.send_replace(statement.counts);
         let health = LogHealth::from(statement.health);
         self.shared.health.send_if_modified(|known| {

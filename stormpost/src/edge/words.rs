@@ -83,6 +83,15 @@ pub(crate) enum EdgeCall {
         /// Why.
         why: String,
     },
+    /// So much of the accepted mail still waits: the spool's budget is held against it.
+    Waiting {
+        /// The process that this is about: another one counts anew.
+        edge: u32,
+        /// Bytes.
+        waiting: u64,
+        /// What [`Statement::stored`] was when that was so.
+        at: u64,
+    },
     /// Let go of the bodies of messages.
     Collect {
         /// Which.
@@ -121,6 +130,9 @@ pub(crate) enum EdgeAnswer {
 pub(crate) struct Statement {
     /// The end of what is durable in the journal. Only the edge knows: it made the sync.
     pub(crate) durable: Position,
+    /// Bytes of messages made durable since its start: all of them stand before [`Statement::durable`].
+    #[serde(default)]
+    pub(crate) stored: u64,
     /// How the journal is.
     pub(crate) health: Health,
     /// What it has done since its start.
@@ -263,6 +275,7 @@ mod tests {
         let (mut here, mut there) = pair();
         let statement = Statement {
             durable: Position { segment: 3, offset: 77 },
+            stored: 5,
             health: Health::Failed("syncing".to_owned()),
             counts: [("accepted".to_owned(), 9)].into(),
         };

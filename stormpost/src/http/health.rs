@@ -21,8 +21,12 @@ pub(super) fn of(status: &Status) -> Page {
         .map(|(log, _)| log.as_str())
         .collect();
     let edge = status.edge.as_ref().filter(|edge| !edge.up);
-    let well = closed.is_empty() && edge.is_none();
+    let full = status.disk.full;
+    let well = closed.is_empty() && edge.is_none() && !full;
     let words = match (closed.as_slice(), edge) {
+        ([], None) if full => {
+            "mail is not taken in: as much waits as may wait; senders are told to come back".to_owned()
+        }
         ([], None) => "mail is taken in".to_owned(),
         ([], Some(edge)) => format!("perhaps mail is not taken in; the edge: {}", edge.words),
         (logs, _) => {
@@ -49,6 +53,8 @@ pub(super) fn of(status: &Status) -> Page {
         "queue": { "messages": status.queue.messages, "bytes": status.queue.bytes, "parked": status.queue.parked },
         "logs": status.disk.logs,
         "disk_free_bytes": status.disk.free,
+        "spool_budget_bytes": status.disk.budget,
+        "spool_full": full,
         // What they say may name people; `stormpost status` shows them.
         "warnings": status.warnings.len(),
     });

@@ -2,6 +2,7 @@
 
 use super::{Page, Pages};
 use crate::control::protocol::Status;
+use crate::edge::SPOOL;
 use roads_deliver::Standing;
 use std::fmt::Write as _;
 use stores_log::LogCounts;
@@ -117,6 +118,11 @@ fn road_in(out: &mut Exposition, pages: &Pages) {
         ("messages_deferred_total", "Messages not taken now; their senders try again.", "deferred"),
         ("messages_looping_total", "Messages set aside because they go round in a loop.", "parked"),
         ("recipients_refused_total", "Recipients refused for good.", "recipients_refused"),
+        (
+            "spool_turned_away_total",
+            "Messages not taken because as much waited as may wait.",
+            "spool_turned_away",
+        ),
         ("sign_ins_failed_total", "Sign-ins for sending that failed.", "sign_ins_failed"),
     ] {
         out.counter(name, help, read(counter));
@@ -219,6 +225,15 @@ fn logs(out: &mut Exposition, pages: &Pages, status: &Status) {
     each("log_syncs_total", "Syncs that made them durable.", |counts| counts.syncs);
     out.gauge("disk_free_bytes", "Bytes that can still be written.", status.disk.free as f64);
     out.gauge("spool_budget_bytes", "Bytes of undelivered mail that may wait.", status.disk.budget as f64);
+    let counts = pages.taken.counts();
+    let waiting = counts.get(SPOOL).copied().unwrap_or(status.queue.bytes);
+    out.gauge(
+        "spool_bytes",
+        "Bytes of undelivered mail that wait, as who takes mail in counts.",
+        waiting as f64,
+    );
+    let full = if status.disk.full { 1.0 } else { 0.0 };
+    out.gauge("spool_full", "Whether that is all that may wait, and no more mail is taken.", full);
     if let Some(days) = status.disk.days {
         out.gauge("spool_days", "Days there is room for at the pace of the last days.", days);
     }

@@ -78,6 +78,11 @@ fn the_node_is_well_while_it_takes_in_mail_whatever_its_primary_does() {
         words: "is starting".into(),
     });
     assert_eq!(health::of(&headless).status, "503 Service Unavailable");
+    let mut full = status("open", State::Active);
+    full.disk.full = true;
+    let full = health::of(&full);
+    assert_eq!(full.status, "503 Service Unavailable");
+    assert!(full.body.contains("as much waits as may wait"), "{}", full.body);
     let value: serde_json::Value = serde_json::from_str(&well.body).unwrap();
     assert_eq!((value["well"].as_bool(), value["up_seconds"].as_u64()), (Some(true), Some(10)));
 }

@@ -103,6 +103,50 @@ async fn memory_for_bodies_has_an_end_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn over_the_spools_budget_senders_come_back_and_our_own_words_get_through() {
+    let house = House::with(|parts| parts.limits.spool = 2_000);
+    let mut client = house.greet(Door::Edge).await;
+    let body = format!("A: b\r\n\r\n{}\r\n", "x".repeat(900));
+    // One that is under way when the last room goes is told at its end.
+    let mut late = house.greet(Door::Edge).await;
+    late.begin("x@s.example", &["anna@example.org"]).await;
+    trace(&client.send("x@s.example", &["anna@example.org"], &body).await);
+    trace(&client.send("x@s.example", &["anna@example.org"], &body).await);
+    assert!(late.ask("A: b\r\n\r\nx\r\n.\r\n").await.starts_with("452 4.3.1"));
+    let refusal = client.ask("MAIL FROM:<x@s.example>\r\n").await;
+    assert!(refusal.starts_with("452 4.3.1 as much mail waits here as may wait"), "{refusal}");
+    let mut own = house.greet(Door::Local).await;
+    trace(&own.send("", &["anna@example.org"], "A: report\r\n\r\nx\r\n").await);
+    assert_eq!(house.stored().len(), 3);
+
+    let spool = house.accept.spool();
+    assert_eq!(spool.waiting(), house.stored().iter().map(|(accepted, _)| accepted.size).sum::<u64>());
+    spool.told(0, spool.stored());
+    trace(&client.send("x@s.example", &["anna@example.org"], &body).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_organisation_that_wants_smaller_messages_gets_them() {
+    let house = House::new();
+    let snapshot = house.accept.parts.directory.borrow().clone();
+    let tenant = snapshot.domain("example.org").unwrap().tenant.clone();
+    let house = House::with(|parts| _ = parts.limits.sizes.insert(tenant, 1_000));
+    let mut client = house.greet(Door::Edge).await;
+    assert!(client.ask("MAIL FROM:<x@s.example> SIZE=1001\r\n").await.starts_with("250"));
+    let refusal = client.ask("RCPT TO:<anna@example.org>\r\n").await;
+    assert!(refusal.starts_with("552 5.3.4 the message is larger than 1000 octets"), "{refusal}");
+    client.ask("RSET\r\n").await;
+    let long = format!("A: b\r\n\r\n{}\r\n", "x".repeat(1_000));
+    assert!(client.send("x@s.example", &["anna@example.org"], &long).await.starts_with("552 5.3.4"));
+    trace(&client.send("x@s.example", &["anna@example.org"], "A: b\r\n\r\nx\r\n").await);
+    let mut person = house.person("\0anna@example.org\0right").await;
+    assert!(person.last.starts_with("235"), "{}", person.last);
+    let long = format!("From: anna@example.org\r\n{long}");
+    let reply = person.send("anna@example.org", &["x@s.example"], &long).await;
+    assert!(reply.starts_with("552 5.3.4"), "from its people too: {reply}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_coming_in_at_once_are_bounded() {
     let house = House::with(|parts| parts.limits.receiving = 1);
     let mut first = house.greet(Door::Edge).await;

@@ -14,6 +14,8 @@ use words_mail::{Destination, Evidence, Finding, OrderKind, Plane};
 impl Journey {
     /// Takes in what was accepted. `true` when there is more at once.
     pub(super) fn follow(&mut self) -> bool {
+        // Looked at first: what the scan finds goes at least so far.
+        let end = self.road.parts.arrivals.as_ref().map(|arrivals| *arrivals.borrow());
         for _ in 0..FOLLOW_BATCH {
             if self.road.queue().len() >= self.road.settings.queue_most {
                 return false;
@@ -25,6 +27,9 @@ impl Journey {
                     return false;
                 }
                 None => {
+                    if let Some(end) = end {
+                        lock(&self.road.totals).through = end;
+                    }
                     if !self.caught_up {
                         self.caught_up = true;
                         lock(&self.road.totals).caught_up = true;

@@ -2,11 +2,11 @@
 
 use super::latest::{STALE, Seen};
 use super::{Answers, No, off_loop};
-use crate::configuration::PrimarySettings;
+use crate::configuration::{PrimarySettings, write_size};
 use crate::control::protocol::{
     DiskStatus, EdgeStatus, Lag, Pinned, PlaneStatus, PrimaryStatus, QueueTotals, Status,
 };
-use crate::edge::Standing;
+use crate::edge::{EdgeView, SPOOL_FULL, Standing};
 use roads_deliver::Counts;
 use std::path::Path;
 use std::time::Duration;
@@ -100,12 +100,18 @@ impl Answers {
             LogHealth::NoSpace => "the disk is nearly full: nothing is taken until there is room".to_owned(),
             LogHealth::Failed(why) => format!("the disk did not confirm ({why}); restart the node"),
         };
+        // Where the edge is a process of its own, it knows best what it does.
+        let full = match parts.journal.edge().map(EdgeView::counts) {
+            Some(counts) => counts.get(SPOOL_FULL).is_some_and(|full| *full > 0),
+            None => waiting >= limits.spool_size,
+        };
         let free = parts.world.disk.free(&parts.configuration.node.data).unwrap_or_default();
         let free = free.saturating_sub(limits.reserve);
         let room = free.min(limits.spool_size.saturating_sub(waiting));
         DiskStatus {
             free,
             budget: limits.spool_size,
+            full,
             days: self.bytes_a_day(now).map(|pace| room as f64 / pace),
             logs: [
                 ("journal".to_owned(), health(parts.journal.health())),
@@ -141,6 +147,13 @@ impl Answers {
         }
         if let Some(edge) = status.edge.as_ref().filter(|edge| !edge.up) {
             warnings.push(format!("perhaps no mail is taken in: {}", edge.words));
+        }
+        if status.disk.full {
+            let budget = write_size(status.disk.budget);
+            warnings.push(format!(
+                "no mail is taken in: {budget} wait, which is all that may (spool_size); senders are told to come back. It is \
+                 taken again by itself as what waits goes"
+            ));
         }
         if let Some(days) = status.disk.days.filter(|days| *days < DAYS_LOW) {
             warnings.push(format!("at the pace of the last days there is room for {days:.1} days only"));
