@@ -220,7 +220,10 @@ impl Map<'_> {
     fn sent_copy(&self, entry: &JournalEntry) -> Option<Errands> {
         let envelope = &entry.accepted.envelope;
         let account = envelope.peer.account.as_ref()?;
-        if envelope.source != Source::Submission || !self.settings.file_sent {
+        let theirs = &self.settings.file_sent_themselves;
+        if envelope.source != Source::Submission
+            || self.directory.primary_of(account).is_some_and(|primary| theirs.contains(primary))
+        {
             return None;
         }
         let known = self.directory.account(account)?;

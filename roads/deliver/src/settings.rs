@@ -1,7 +1,7 @@
 //! What an organisation chooses about delivery, and what delivery is given to work with.
 
 use crate::{Ask, Door, Pace, Signer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use stores_directory::Snapshot;
@@ -72,8 +72,9 @@ pub struct Settings {
     pub budget_bytes: u64,
     /// The age that waiting mail may reach before an alarm.
     pub budget_age: Duration,
-    /// Whether what people send is filed into their Sent folder here.
-    pub file_sent: bool,
+    /// Primaries that file what their people send by themselves. For everybody else it is filed into the Sent folder
+    /// here.
+    pub file_sent_themselves: BTreeSet<PrimaryId>,
 }
 
 impl Settings {
@@ -101,7 +102,7 @@ impl Settings {
             poll: Duration::from_millis(500),
             budget_bytes: 100 << 30,
             budget_age: days(3),
-            file_sent: true,
+            file_sent_themselves: BTreeSet::new(),
         }
     }
 }

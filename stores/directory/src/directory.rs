@@ -61,7 +61,7 @@ impl Options {
 }
 
 /// A disabled account is out after this long at the latest.
-const DIGEST_AGE_MAX: Duration = Duration::from_secs(15 * 60);
+pub const DIGEST_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 /// Digests remembered.
 const DIGESTS_MAX: usize = 100_000;
 

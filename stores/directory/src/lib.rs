@@ -19,7 +19,7 @@ mod snapshot;
 mod table;
 
 pub use account::{Account, Class, Domain, NewAccount, Origin};
-pub use directory::{Change, Coverage, Directory, DirectoryError, Imported, Options};
+pub use directory::{Change, Coverage, DIGEST_AGE_MAX, Directory, DirectoryError, Imported, Options};
 pub use follow::Follower;
 pub use guard::Guards;
 pub use learned::{Learned, LearnedRecipient};

@@ -18,14 +18,11 @@ pub use stores_log::{
 use entry::kind;
 use reader::Checkpoint;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use stores_log::{Body, Draft, Log, LogKind};
 use tokio::sync::watch;
 use words_mail::Time;
 use words_world::World;
 
-/// How long raw observations are kept: thirteen months and a little, so that a year can be looked at from its end.
-pub const KEEP: Duration = Duration::from_secs(400 * 86_400);
 /// Orders and requests between two checkpoints.
 const CHECKPOINT_EVERY: u32 = 500;
 
@@ -132,13 +129,13 @@ impl Ledger {
         &self.log
     }
 
-    /// Removes raw observations and heartbeats that are older than [`KEEP`]. Everything else stays. Blocks.
+    /// Removes raw observations and heartbeats of before a moment. Everything else stays. Blocks.
     ///
     /// # Errors
     /// As [`Log::collect`].
-    pub fn collect(&self, now: Time) -> Result<Erased, LogError> {
+    pub fn collect(&self, before: Time) -> Result<Erased, LogError> {
         let raw = [kind::OBSERVATION, kind::HEARTBEAT, kind::CHECKPOINT];
-        self.log.collect(now.before(KEEP), &|kind| !raw.contains(&kind))
+        self.log.collect(before, &|kind| !raw.contains(&kind))
     }
 
     /// Brings what is derived up to what is durable. There is no other way anything comes to be in force.

@@ -65,9 +65,9 @@ impl LedgerReader {
         self.scan_kinds(from, &[kind::ORDER, kind::REQUEST])
     }
 
-    /// Orders, requests and notices only: what is to be told, and what was told.
+    /// Orders, requests, reconciliations and notices only: what is to be told, and what was told.
     pub fn scan_notices(&self, from: Option<Position>) -> LedgerScan {
-        self.scan_kinds(from, &[kind::ORDER, kind::REQUEST, kind::NOTICE])
+        self.scan_kinds(from, &[kind::ORDER, kind::REQUEST, kind::NOTICE, kind::RECONCILIATION])
     }
 
     /// Settlements and what people did to the queue only: what delivery reads at its start.

@@ -70,8 +70,13 @@ pub fn settings(configuration: &Configuration, primaries: &Primaries) -> Result<
         delay_after: Some(limits.delay_notice).filter(|after| !after.is_zero()),
         outbound_age: limits.outbound_age,
         spool_age: limits.spool_age,
-        budget_bytes: limits.spool_size / 5 * 4,
-        file_sent: configuration.primaries.iter().all(|primary| primary.filed_by_us),
+        budget_bytes: limits.spool_size,
+        file_sent_themselves: configuration
+            .primaries
+            .iter()
+            .filter(|primary| !primary.filed_by_us)
+            .map(|primary| primary.id.clone())
+            .collect(),
         ..Settings::new(&configuration.node.name, internet(configuration)?)
     })
 }

@@ -6,7 +6,7 @@ use crate::configuration::{Configuration, TrustWanted};
 use anyhow::{Result, anyhow};
 use roads_deliver::QueueView;
 use roads_notify::{Backlog, Courier, Lag, MailCourier, Receivers, Url, WebhookCourier};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use words_mail::{Address, PrimaryId};
 use words_world::World;
@@ -19,12 +19,16 @@ pub fn receivers(world: &World, configuration: &Configuration) -> Result<Receive
     let notify = &configuration.notify;
     let others = couriers(world, configuration, &notify.mail, &notify.webhook)?;
     let mut of: BTreeMap<PrimaryId, Vec<Arc<dyn Courier>>> = BTreeMap::new();
+    let mut named = BTreeSet::new();
     for domain in &configuration.domains {
         let Some(primary) = &domain.domain.primary else { continue };
         let tenant = configuration.tenants.iter().find(|tenant| tenant.tenant == domain.domain.tenant);
-        if let Some(tenant) = tenant.filter(|t| !(t.mail.is_empty() && t.webhook.is_empty())) {
+        // Organisations may share a primary, and one may have several domains there: each is told once.
+        if let Some(tenant) = tenant.filter(|t| !(t.mail.is_empty() && t.webhook.is_empty()))
+            && named.insert((primary, &tenant.tenant))
+        {
             let own = couriers(world, configuration, &tenant.mail, &tenant.webhook)?;
-            of.entry(primary.clone()).or_insert(own);
+            of.entry(primary.clone()).or_default().extend(own);
         }
     }
     Ok(Receivers { of, others })

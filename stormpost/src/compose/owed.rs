@@ -1,7 +1,7 @@
 //! What is still owed to the primaries: told to the watch, read from the ledger.
 
 use roads_watch::Owed;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stores_ledger::{Entry, Ledger};
@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use words_mail::{AccountId, EventId, Evidence, Observation, Plane, PrimaryId, State};
 
-/// The events that were reconciled. Giving back is over when the comparison stands in the ledger, whether it came out
-/// clean or lists what a person must look at.
+/// The events that were reconciled, each with what the comparison lists for a person, counted in words; `None` when it
+/// came out clean. Giving back is over when the comparison stands in the ledger, whichever of the two.
 #[derive(Default)]
 pub struct Reconciled {
-    events: Mutex<BTreeSet<EventId>>,
+    events: Mutex<BTreeMap<EventId, Option<String>>>,
 }
 
 impl Reconciled {
@@ -38,10 +38,14 @@ impl Reconciled {
                     }
                 }
             }
+            let woken = async {
+                sleep(LOOK_EVERY).await;
+                durable.changed().await.is_ok()
+            };
             tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|stop| *stop) => return,
-                changed = durable.changed() => if changed.is_err() { return },
+                more = woken => if !more { return },
             }
         }
     }
@@ -52,7 +56,14 @@ impl Reconciled {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         match entry {
             Entry::Reconciliation(found) => {
-                events.insert(found.event);
+                let listed = || {
+                    let report = serde_json::from_value::<roads_mirror::Report>(found.report.clone());
+                    report
+                        .ok()
+                        .and_then(|report| report.listed())
+                        .unwrap_or_else(|| "see its report".to_owned())
+                };
+                events.insert(found.event, (!found.clean).then(listed));
             }
             // A relapse, or a new return: what was compared before says nothing about what was kept since.
             Entry::Order(order) if matches!(order.to, State::Suspect | State::Active | State::Returning) => {
@@ -65,8 +76,8 @@ impl Reconciled {
     }
 }
 
-/// How often the ledger is read for live observations at most: under load it grows all the time.
-const LIVE_EVERY: Duration = Duration::from_millis(100);
+/// How often the ledger is read at most: under load it grows all the time.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Hands to the watch what other roads saw live and wrote into the ledger, until `shutdown` says so.
 pub async fn follow_live(
@@ -88,7 +99,7 @@ pub async fn follow_live(
             }
         }
         let woken = async {
-            sleep(LIVE_EVERY).await;
+            sleep(LOOK_EVERY).await;
             durable.changed().await.is_ok()
         };
         tokio::select! {
@@ -101,7 +112,11 @@ pub async fn follow_live(
 
 impl Owed for Reconciled {
     fn given_back(&self, _: &PrimaryId, _: Plane, _: Option<&AccountId>, event: EventId) -> bool {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).contains(&event)
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&event)
+    }
+
+    fn listed(&self, _: &PrimaryId, event: EventId) -> Option<String> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).get(&event).cloned().flatten()
     }
 }
 

@@ -62,8 +62,9 @@ impl Upkeep {
     }
 
     async fn observations(&self) {
-        let (ledger, now) = (self.ledger.clone(), self.world.clock.now());
-        let collected = tokio::task::spawn_blocking(move || ledger.collect(now)).await;
+        let before = self.world.clock.now().before(self.retention.observations);
+        let ledger = self.ledger.clone();
+        let collected = tokio::task::spawn_blocking(move || ledger.collect(before)).await;
         if let Ok(Err(why)) = collected {
             tracing::warn!(%why, "old observations could not be removed");
         }

@@ -360,8 +360,8 @@ fn primary(
     let [dwell, return_dwell, return_dwell_max, clear, clear_max, unsteady] =
         ["dwell", "return_dwell", "return_dwell_max", "clear", "clear_max", "unsteady"]
             .map(|k| section.duration(k));
-    let [probe_every, probe_timeout, live_window, canary_every, queue_time, arrival_grace] =
-        ["probe_every", "probe_timeout", "live_window", "canary_every", "queue_time", "arrival_grace"]
+    let [probe_every, probe_timeout, live_window, canary_every, queue_time] =
+        ["probe_every", "probe_timeout", "live_window", "canary_every", "queue_time"]
             .map(|k| section.duration(k));
     let canary = section.address("canary").map(|at| at.value);
     let connections = section.count("connections", 1..=1_000) as usize;
@@ -371,6 +371,17 @@ fn primary(
         if value.is_zero() {
             section.fault(Fault::error(section.span_of(key), format!("{key} cannot be zero")));
         }
+    }
+    if let (Some(_), Some(mailbox)) = (&canary, &mailbox)
+        && mailbox.as_ref().is_none_or(|mailbox| mailbox.writer.is_none())
+    {
+        let words = "no canary is sent: the mailboxes have no writer, so it could not be deleted again";
+        section
+            .fault(Fault::warning(section.span_of("canary"), words).hint("add writer to [primary.mailbox]"));
+    }
+    if canary.is_some() && mailbox.is_none() {
+        let words = "no canary is sent: without [primary.mailbox] nobody can see whether it arrives";
+        section.fault(Fault::warning(section.span_of("canary"), words));
     }
     Some(PrimarySettings {
         id: PrimaryId(id?.value),
@@ -390,7 +401,6 @@ fn primary(
         canary_every,
         queue_time,
         connections,
-        arrival_grace,
         filed_by_us: filed_by?.value == "us",
     })
 }
@@ -602,6 +612,12 @@ fn limits(section: &Section<'_>) -> Limits {
         value
     };
     let (kib, gib) = (1 << 10, 1 << 30);
+    let password_memory = duration("password_memory", "0s");
+    if password_memory > stores_directory::DIGEST_AGE_MAX {
+        let words =
+            "password_memory must be at most 15m: a password changed elsewhere must count here by then";
+        section.fault(Fault::error(section.span_of("password_memory"), words));
+    }
     Limits {
         connections: count("connections", many) as usize,
         people_connections: count("people_connections", many) as usize,
@@ -639,7 +655,7 @@ fn limits(section: &Section<'_>) -> Limits {
         sign_in_window: duration("sign_in_window", "1s"),
         sign_in_timeout: duration("sign_in_timeout", "1s"),
         password_checks: count("password_checks", 256) as usize,
-        password_memory: duration("password_memory", "0s"),
+        password_memory,
         imap_connections: count("imap_connections", many) as usize,
         imap_connections_per_address: count("imap_connections_per_address", many) as u32,
         imap_connections_per_account: count("imap_connections_per_account", many) as u32,

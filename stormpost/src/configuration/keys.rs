@@ -282,7 +282,7 @@ pub const KEYS: &[Key] = &[
         "message_size",
         Size,
         None,
-        "The largest message for its people; by default, and at most, that of `[limits]`.",
+        "The largest message that is taken from or for its people; by default, and at most, that of `[limits]`.",
     ),
     // [[domain]]
     key("domain", "name", Text, None, "The domain. Needed."),
@@ -406,13 +406,6 @@ pub const KEYS: &[Key] = &[
         Count,
         Some("20"),
         "The most connections to it at once. Fewer are used when it answers slowly.",
-    ),
-    key(
-        "primary",
-        "arrival_grace",
-        Duration,
-        Some("1s"),
-        "How long a new message may wait here to be shown where the primary filed it, instead of in INBOX.",
     ),
     key(
         "primary",
@@ -710,7 +703,8 @@ pub const KEYS: &[Key] = &[
         "retry_first",
         Duration,
         Some("1m"),
-        "The first wait after a temporary failure; each next one is longer.",
+        "The first wait after a temporary failure at another organisation; each next one is longer. A primary has a pace \
+         of its own: it is tried again the moment it is seen well.",
     ),
     key("limits", "retry_max", Duration, Some("30m"), "The longest such wait."),
     key(
@@ -734,7 +728,14 @@ pub const KEYS: &[Key] = &[
         Some("60d"),
         "How long mail waits for a primary before it is listed as expired, not counting events; alarms come long before.",
     ),
-    key("limits", "spool_size", Size, Some("100GiB"), "How much undelivered mail may wait before an alarm."),
+    key(
+        "limits",
+        "spool_size",
+        Size,
+        Some("100GiB"),
+        "How much undelivered mail may wait. At 80 % of it there is an alarm; when it is used up senders are told to come \
+         back (`452 4.3.1`) until some of it has gone. Our own reports and notices are taken all the same.",
+    ),
     key(
         "limits",
         "reserve",

@@ -274,8 +274,6 @@ pub struct PrimarySettings {
     pub queue_time: Duration,
     /// The most connections to it.
     pub connections: usize,
-    /// How long a new message may wait to be shown where the primary filed it.
-    pub arrival_grace: Duration,
     /// Whether we file sent mail at the primary, or it does.
     pub filed_by_us: bool,
 }

@@ -424,3 +424,90 @@ proptest::proptest! {
         let _ = parse(&text).map_err(|faults| faults.to_string());
     }
 }
+
+/// The keys with a default of the tables that are mostly numbers.
+fn numbers() -> impl Iterator<Item = (&'static Key, &'static str)> {
+    let tables = ["limits", "retention", "primary"];
+    KEYS.iter().filter(move |key| tables.contains(&key.section)).filter_map(|key| Some((key, key.default?)))
+}
+
+#[test]
+fn every_number_that_is_written_is_the_one_that_is_read() {
+    let text = |section: &str, name: &str, value: &str| {
+        let line = format!("{name} = {value}\n");
+        match section {
+            "primary" => {
+                FRONT.replace("id = \"office\"\ndwell = \"3s\"\n", &format!("id = \"office\"\n{line}"))
+            }
+            _ => format!("{FRONT}[{section}]\n{line}"),
+        }
+    };
+    let read = |text: &str| match parse(text) {
+        Ok((configuration, _)) => format!("{configuration:?}"),
+        Err(faults) => panic!("{faults}"),
+    };
+    for (key, default) in numbers() {
+        let (default, other) = match key.kind {
+            Kind::Count => (default.to_owned(), (default.parse::<u64>().unwrap() / 2).to_string()),
+            Kind::Duration => {
+                let half = write_duration(parse_duration(default).unwrap() / 2);
+                (format!("{default:?}"), format!("{half:?}"))
+            }
+            Kind::Size => (format!("{default:?}"), format!("\"{}\"", parse_size(default).unwrap() / 2)),
+            Kind::Choice(words) => {
+                let other = words.iter().find(|word| **word != default).unwrap();
+                (format!("{default:?}"), format!("{other:?}"))
+            }
+            _ => continue,
+        };
+        let (section, name) = (key.section, key.name);
+        let as_default = read(&text(section, name, &default));
+        assert_ne!(read(&text(section, name, &other)), as_default, "[{section}] {name} changes nothing");
+    }
+}
+
+/// A key that is read and then forgotten is a promise that nobody keeps.
+#[test]
+fn every_number_that_is_read_is_used_outside_of_the_configuration() {
+    let mut used = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let reads_only =
+                path.to_string_lossy().contains("/configuration/") && name != "bounds.rs" && name != "mod.rs";
+            if path.is_dir() {
+                folders.push(path);
+            } else if !reads_only && name != "tests.rs" {
+                used.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    for (key, _) in numbers() {
+        let field = match key.name {
+            "filed_by" => "filed_by_us",
+            other => other,
+        };
+        let mention = format!(".{field}");
+        let mentions = used.match_indices(&mention).filter(|(at, found)| {
+            let next = used[at + found.len()..].chars().next();
+            !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        });
+        assert!(mentions.count() > 0, "[{}] {} is read and never used", key.section, key.name);
+    }
+}
+
+#[test]
+fn a_canary_that_could_not_be_sent_is_warned_of() {
+    let with = |text: &str| warned(&text.replace("dwell = \"3s\"", "canary = \"canary@example.org\""));
+    assert_eq!(with(FRONT), "");
+    let writer = FRONT.lines().last().unwrap();
+    assert!(with(&FRONT.replace(writer, "")).contains("could not be deleted again"));
+}
+
+#[test]
+fn a_password_is_not_remembered_for_longer_than_is_safe() {
+    let text = format!("{SMALL}[limits]\npassword_memory = \"16m\"\n");
+    assert!(refused(&text).contains("password_memory must be at most 15m"), "{}", refused(&text));
+}
