@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often the files are looked at.
@@ -23,10 +23,14 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+/// A file's time says too little: one that is copied or restored may be older than the one it takes the place of.
+type Seen = [Option<blake3::Hash>; 2];
+
 /// The certificate in use and the loop that keeps it fresh.
 pub struct Certificates {
     files: CertificateFiles,
-    seen: Option<SystemTime>,
+    /// A hash of what the files held when they were last looked at.
+    seen: Seen,
     publish: watch::Sender<Arc<ServerConfig>>,
 }
 
@@ -36,7 +40,7 @@ impl Certificates {
     /// # Errors
     /// When they cannot be read or do not belong together; the text names the file.
     pub fn open(files: CertificateFiles) -> Result<Certificates> {
-        let seen = changed(&files);
+        let seen = look(&files);
         let config = load(&files)?;
         Ok(Certificates { files, seen, publish: watch::channel(config).0 })
     }
@@ -67,7 +71,7 @@ impl Certificates {
     pub async fn run(mut self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let now = changed(&self.files);
+            let now = look(&self.files);
             if now == self.seen {
                 continue;
             }
@@ -95,9 +99,8 @@ fn write_private(path: &Path, content: &[u8]) -> Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
-fn changed(files: &CertificateFiles) -> Option<SystemTime> {
-    let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
-    time(&files.certificate).max(time(&files.key))
+fn look(files: &CertificateFiles) -> Seen {
+    [&files.certificate, &files.key].map(|path| fs::read(path).ok().map(|content| blake3::hash(&content)))
 }
 
 fn load(files: &CertificateFiles) -> Result<Arc<ServerConfig>> {
