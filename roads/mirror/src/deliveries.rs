@@ -128,7 +128,7 @@ impl Written<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use rules_merge::Origin;
     use std::collections::BTreeMap;
@@ -140,13 +140,13 @@ mod tests {
     use tokio::sync::watch;
     use words_mail::{Envelope, Peer, Recipient, Reply, Sender, Source, Tenant};
 
-    const NOW: Time = Time::from_seconds(1_795_343_827);
+    pub(crate) const NOW: Time = Time::from_seconds(1_795_343_827);
 
     fn address(who: &str) -> Address {
         Address::parse(&format!("{who}@company.example")).unwrap()
     }
 
-    fn directory() -> Snapshot {
+    pub(crate) fn directory() -> Snapshot {
         let domain = Domain {
             name: "company.example".into(),
             tenant: Tenant("company".into()),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     /// A message for an alias of Anna and for Bert.
-    fn message(trace: TraceId) -> NewMessage {
+    pub(crate) fn message(trace: TraceId) -> NewMessage {
         let envelope = Envelope {
             sender: Sender::NOBODY,
             recipients: vec![Recipient::new(address("a")), Recipient::new(address("bert"))],
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    fn settled(trace: TraceId, who: &str, outcome: Outcome) -> Entry {
+    pub(crate) fn settled(trace: TraceId, who: &str, outcome: Outcome) -> Entry {
         Entry::Settlement(Settlement {
             trace,
             recipient: address(who),

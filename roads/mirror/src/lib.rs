@@ -8,11 +8,13 @@ mod deliveries;
 mod doors;
 mod inventory;
 mod names;
+mod piece;
 mod promises;
 mod prove;
 mod replay;
 mod road;
 mod touched;
+mod unsettled;
 mod witness;
 
 pub use doors::{Doors, Right};

@@ -1,5 +1,6 @@
 //! What we promised: read from the journal and the ledger, nothing else.
 
+use crate::piece::Piece;
 use crate::witness::{Promise, Sighting};
 use std::collections::{BTreeSet, HashMap};
 use stores_directory::{Resolved, Snapshot};
@@ -9,17 +10,17 @@ use stores_primary::store::{MailStore, StoreError, Summary};
 use words_mail::{AccountId, Address, Destination, Outcome, PrimaryId, Source, Time, TraceId};
 
 /// Whether a message still waits for a recipient; or, `true`, for its place among what its owner sent.
-pub(crate) type Asked<'a> = &'a dyn Fn(&Accepted, &Address, bool) -> bool;
+pub(crate) type Asked<'a> = &'a (dyn Fn(&Accepted, &Address, bool) -> bool + Sync);
 
 /// The header whose value is compared.
 const STAMP: &str = "Stormpost-Trace";
 
 /// Messages of one primary accepted from `from` until `until`, each for each of its accounts there. `waits` is asked of
-/// what is not settled.
+/// what is not settled. Others get their turns while it is read.
 ///
 /// # Errors
 /// When journal or ledger cannot be read.
-pub(crate) fn promises(
+pub(crate) async fn promises(
     journal: &JournalReader,
     ledger: &LedgerReader,
     directory: &Snapshot,
@@ -27,9 +28,11 @@ pub(crate) fn promises(
     (from, until): (Time, Time),
     waits: Asked<'_>,
 ) -> Result<Vec<Promise>, ReadError> {
-    let mut last = settled(ledger, primary, from)?;
+    let mut piece = Piece::default();
+    let mut last = settled(ledger, primary, from, &mut piece).await?;
     let mut promises = Vec::new();
     for entry in journal.scan(Some(journal.position_at(from)?)) {
+        piece.step().await;
         let accepted = entry?.accepted;
         if accepted.at < from || accepted.at > until {
             continue;
@@ -39,7 +42,7 @@ pub(crate) fn promises(
     let nowhere = |one: &Made| !one.promise.written_here && !one.promise.waits && is_open(&one.promise);
     if promises.iter().any(nowhere) {
         // It may have been settled between the look into the ledger and the question whether it waits.
-        let mut last = settled(ledger, primary, from)?;
+        let mut last = settled(ledger, primary, from, &mut piece).await?;
         for one in promises.iter_mut().filter(|one| nowhere(one)) {
             one.promise.last = last.remove(&(one.trace, one.promise.to.clone()));
         }
@@ -52,15 +55,17 @@ fn is_open(promise: &Promise) -> bool {
 }
 
 /// The last that is written down about each recipient at a primary.
-fn settled(
+async fn settled(
     ledger: &LedgerReader,
     primary: &PrimaryId,
     from: Time,
+    piece: &mut Piece,
 ) -> Result<HashMap<(TraceId, Address), Outcome>, ReadError> {
     let mut last = HashMap::new();
     for Settlement { trace, recipient, destination, outcome, .. } in
         ledger.settlements(Some(ledger.position_at(from)?))
     {
+        piece.step().await;
         if destination == Destination::Primary(primary.clone()) {
             last.insert((trace, recipient), outcome);
         }

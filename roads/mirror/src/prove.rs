@@ -3,6 +3,7 @@
 use crate::doors::{Doors, Right};
 use crate::promises::{promises, sightings};
 use crate::road::MirrorParts;
+use crate::unsettled::Unsettled;
 use crate::witness::{Case, Promise, Report, Sighting, reconcile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -118,7 +119,7 @@ impl Prover {
     /// When something cannot be read or written.
     pub async fn reconcile_now(&self, event: &Event, hear: Hear<'_>) -> Result<Report, Unproved> {
         let open = event.closed.is_none();
-        let promised = self.promised(event, event.closed, open, !open)?;
+        let promised = self.promised(event, event.closed, open, !open).await?;
         let report = self.compare(event, promised, hear).await?;
         if event.closed.is_some() {
             self.write_down(event, &report).await?;
@@ -128,7 +129,7 @@ impl Prover {
 
     /// What was promised in an event until its end, or until now. `open`: where nobody can say, it waits. `carried`: what
     /// people wrote here is not on its way any more.
-    pub(crate) fn promised(
+    pub(crate) async fn promised(
         &self,
         event: &Event,
         until: Option<Time>,
@@ -137,7 +138,7 @@ impl Prover {
     ) -> Result<Promised, ReadError> {
         let now = self.world.clock.now();
         let until = until.unwrap_or(now);
-        let from = event.began.min(event.opened).before(self.margin);
+        let from = self.begin_of(event);
         let directory = self.directory.borrow().clone();
         let reader = self.ledger.reader();
         let waits = |accepted: &Accepted, recipient: &Address, written_here: bool| match &self.waits {
@@ -146,8 +147,20 @@ impl Prover {
             Some(waits) => waits(accepted.trace, recipient).unwrap_or(true),
             None => open,
         };
-        let promises = promises(&self.journal, &reader, &directory, &event.primary, (from, until), &waits)?;
+        let span = (from, until);
+        let promises = promises(&self.journal, &reader, &directory, &event.primary, span, &waits).await?;
         Ok(Promised { from, until, promises })
+    }
+
+    /// What of an event is not settled, to be followed.
+    pub(crate) fn unsettled(&self, event: &Event, until: Time) -> Result<Unsettled, ReadError> {
+        let span = (self.begin_of(event), until);
+        Unsettled::new(&self.journal, &self.ledger.reader(), &event.primary, span)
+    }
+
+    /// From when on messages count as of an event.
+    fn begin_of(&self, event: &Event) -> Time {
+        event.began.min(event.opened).before(self.margin)
     }
 
     /// Looks into the primary and compares.

@@ -4,7 +4,9 @@ use crate::deliveries::Written;
 use crate::doors::Doors;
 use crate::prove::{Prover, Unproved, Waits};
 use crate::replay::{Carried, Replay, Trouble};
+use crate::unsettled::Unsettled;
 use crate::witness::Report;
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +77,8 @@ pub struct Mirror {
     returned: HashMap<EventId, Time>,
     /// Events whose end is looked for.
     looking: HashMap<EventId, Looking>,
+    /// What of these events is not settled.
+    unsettled: HashMap<EventId, Unsettled>,
     /// Events that were reconciled.
     closed: BTreeSet<EventId>,
     /// Accounts that failed lately are left alone for a while.
@@ -88,14 +92,7 @@ struct Looking {
     least: usize,
     /// … and since when nothing more has come of it: patience begins anew with every step.
     since: Instant,
-    /// When it is looked again.
-    next: Instant,
 }
-
-/// While so many messages or more are not settled, …
-const MANY: usize = 1_000;
-/// … it is looked so often only: to look is to read all that was accepted in the event.
-const MANY_EVERY: Duration = Duration::from_secs(10);
 
 /// After a change it is waited so long for others that belong to it.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -111,6 +108,7 @@ impl Mirror {
             prover,
             returned: HashMap::new(),
             looking: HashMap::new(),
+            unsettled: HashMap::new(),
             closed: BTreeSet::new(),
             rest: HashMap::new(),
         }
@@ -170,6 +168,7 @@ impl Mirror {
             // A relapse: what was proved before says nothing about what is kept from now on.
             self.closed.remove(&event.id);
             self.looking.remove(&event.id);
+            self.unsettled.remove(&event.id);
             self.returned.remove(&event.id);
         }
         if !well || event.returned_by.is_none() || self.closed.contains(&event.id) {
@@ -183,6 +182,7 @@ impl Mirror {
                 );
                 self.closed.insert(event.id);
                 self.looking.remove(&event.id);
+                self.unsettled.remove(&event.id);
                 self.returned.remove(&event.id);
             }
             Err(why) => tracing::debug!(event = %event.id, %primary, %why, "not reconciled yet"),
@@ -262,25 +262,29 @@ impl Mirror {
     async fn prove(&mut self, event: &Event, carried: bool) -> Result<Report, Unproved> {
         let clock = &self.parts.world.clock;
         let returned = *self.returned.entry(event.id).or_insert_with(|| clock.now());
+        let directory = self.parts.directory.borrow().clone();
+        let unsettled = match self.unsettled.entry(event.id) {
+            Slot::Occupied(slot) => slot.into_mut(),
+            Slot::Vacant(slot) => slot.insert(self.prover.unsettled(event, returned)?),
+        };
+        let unsettled = unsettled.count(&directory).await?;
         let now = Instant::now();
-        let known = self.looking.get(&event.id).copied();
-        if let Some(looking) = known.filter(|looking| looking.next > now) {
-            return Err(Unproved::Unsettled(looking.least));
-        }
-        let promised = self.prover.promised(event, Some(returned), false, carried)?;
-        let unsettled = promised.unsettled();
-        let mut looking = known.unwrap_or(Looking { least: unsettled, since: now, next: now });
+        let looking = self.looking.entry(event.id).or_insert(Looking { least: unsettled, since: now });
         if unsettled < looking.least {
-            (looking.least, looking.since) = (unsettled, now);
+            *looking = Looking { least: unsettled, since: now };
         }
-        looking.next = if unsettled >= MANY { now + MANY_EVERY } else { now };
-        self.looking.insert(event.id, looking);
         let patient = looking.since.elapsed() < self.parts.options.patience;
         if patient && unsettled > 0 {
             return Err(Unproved::Unsettled(unsettled));
         }
         if patient && !carried {
             return Err(Unproved::NotCarried);
+        }
+        // All of it is read once more, for now each message is compared. A person may have taken one up again.
+        let promised = self.prover.promised(event, Some(returned), false, carried).await?;
+        let again = promised.unsettled();
+        if patient && again > 0 {
+            return Err(Unproved::Unsettled(again));
         }
         let mut report = self.prover.compare(event, promised, &mut |_| {}).await?;
         report.changes_wait = !carried;
