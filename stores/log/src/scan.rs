@@ -81,10 +81,12 @@ impl Scan {
             return Ok(None);
         }
         loop {
-            if self.current.is_none() && !self.enter(self.next.segment)? {
+            if self.current.is_none() && !self.enter(self.next.segment, durable_end)? {
                 return Ok(None);
             }
-            if self.until.is_some_and(|end| self.next >= end) {
+            // Looked at after each record that is not given, too: behind the end of what is durable there is nothing to
+            // look for, and to find out that no segment follows takes a look at all the directory.
+            if durable_end.into_iter().chain(self.until).any(|end| self.next >= end) {
                 return Ok(None);
             }
             let Some(current) = &mut self.current else { return Ok(None) };
@@ -158,7 +160,7 @@ impl Scan {
     }
 
     /// Opens the segment numbered `wanted` or the first after it; `false` when there is none.
-    fn enter(&mut self, wanted: u64) -> Result<bool, ReadError> {
+    fn enter(&mut self, wanted: u64, durable_end: Option<Position>) -> Result<bool, ReadError> {
         let mut number = wanted.max(1);
         loop {
             match self.reader.segment(number) {
@@ -170,7 +172,11 @@ impl Scan {
                     if self.next.segment != number {
                         self.next = Position { segment: number, offset: 0 };
                     }
-                    let follower = follower(&self.reader, number)?;
+                    // What is durable ends in this segment: none that follows has anything to say about it.
+                    let follower = match durable_end.is_some_and(|end| end.segment <= number) {
+                        true => None,
+                        false => follower(&self.reader, number)?,
+                    };
                     let walk = Walk::new(&segment.header, at);
                     self.current = Some(Current { segment, walk, follower, ended: false });
                     return Ok(true);
