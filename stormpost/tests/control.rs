@@ -249,8 +249,14 @@ fn an_outage_decided_by_a_person_is_carried_given_back_and_reported() {
     accounts(&node);
     pages(&node);
 
-    // The mail system is back.
+    // The mail system is back, and is seen to be.
     let taken = primary(node.primary);
+    until("it answers", || {
+        let status = node.json(0, &["status"]);
+        (text(&status, "/primaries/office/planes/inbound/finding") == "up").then_some(())
+    });
+    // A probe's word counts when it was said twice.
+    std::thread::sleep(Duration::from_millis(2_500));
     node.said(0, &["failback", "--reason", "it is back"]);
     until("everything is given back", || (taken.load(Ordering::SeqCst) >= 2).then_some(()));
     let shown = until("the event closes and is reported", || {
@@ -277,6 +283,13 @@ fn decisions(node: &Node) {
     assert_eq!(text(&done, "/orders/0/by"), "anna");
     let status = node.said(0, &["status"]);
     assert!(status.contains("Down since") && status.contains("we carry the mail"), "{status}");
+
+    let refused = node.said(1, &["failback", "--plane", "inbound", "--reason", "it looks well"]);
+    assert!(
+        refused.contains("not possible while it is down") && refused.contains("last seen there:"),
+        "{refused}"
+    );
+    assert_eq!(text(&node.json(0, &["status"]), "/primaries/office/state"), "ACTIVE", "and nothing flips");
 
     assert!(node.said(2, &["failover", "nowhere"]).contains("there is no primary"));
     let wrong = node.said(1, &["failover", "--accounts", "nobody@example.org"]);

@@ -157,6 +157,28 @@ impl Report {
         open == 0 && !self.changes_wait && self.exceptions().next().is_none()
     }
 
+    /// What a person must look at, counted in words; `None` when it is clean.
+    pub fn listed(&self) -> Option<String> {
+        if self.is_clean() {
+            return None;
+        }
+        // Each lost and each doubled one has a line of its own among the exceptions.
+        let others = (self.exceptions().count() as u64).saturating_sub(self.lost + self.doubled);
+        let counts = [
+            (self.lost, "lost"),
+            (self.doubled, "doubled"),
+            (self.unseen, "handed over and not found there"),
+            (self.waiting, "still waiting here"),
+            (others, "set aside, expired, removed, or of unknown fate"),
+        ];
+        let counted = counts.iter().filter(|(count, _)| *count > 0);
+        let mut words: Vec<String> = counted.map(|(count, what)| format!("{count} {what}")).collect();
+        if self.changes_wait {
+            words.push("people's changes not all carried over yet".to_owned());
+        }
+        Some(words.join(", "))
+    }
+
     /// The lines that a person must look at.
     pub fn exceptions(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(|line| matches!(line.ended, Ended::Exception { .. }))
@@ -382,8 +404,9 @@ mod tests {
         let report = reconcile(&case(), &all, Some(&[sighting("d", "INBOX"), sighting("e", "INBOX")]));
         assert_eq!((report.accepted, report.settled, report.waiting, report.lost), (6, 2, 3, 1));
         assert_eq!(report.exceptions().count(), 1, "only what is lost: {:?}", report.lines);
-        assert!(!report.is_clean());
-        assert!(!reconcile(&case(), &[waits("a", None)], None).is_clean(), "waiting is no proof");
+        assert_eq!(report.listed().as_deref(), Some("1 lost, 3 still waiting here"));
+        let waiting = reconcile(&case(), &[waits("a", None)], None);
+        assert!(!waiting.is_clean(), "waiting is no proof");
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod words;
 
 pub use courier::{Courier, MailCourier, NotTaken};
 pub use webhook::{Url, WebhookCourier};
-pub use words::{Backlog, Cause, Lag, Letter, Standing, Turning, change, test};
+pub use words::{Backlog, Cause, Lag, Letter, Proof, Standing, Turning, change, test};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

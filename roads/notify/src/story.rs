@@ -1,6 +1,6 @@
 //! What the ledger says has happened, was asked and was told; and from that, what is to be told.
 
-use crate::words::{Cause, Standing, Turning};
+use crate::words::{Cause, Proof, Standing, Turning};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use stores_ledger::{Entry, NoticeResult};
@@ -19,6 +19,9 @@ const WAITING_MAX: usize = 1_000;
 const AGAIN: Duration = Duration::from_secs(10);
 /// … up to this.
 const AGAIN_MAX: Duration = Duration::from_secs(300);
+
+/// Reconciliations remembered.
+const PROOFS_MAX: usize = 1_000;
 
 /// What one notice is about: a primary, and a person if only they are concerned.
 type About = (PrimaryId, Option<AccountId>);
@@ -99,6 +102,8 @@ pub(crate) struct Story {
     waiting: VecDeque<Waiting>,
     muted: BTreeMap<PrimaryId, Time>,
     acknowledged: BTreeSet<EventId>,
+    /// How the last reconciliations of events came out.
+    proofs: BTreeMap<EventId, Proof>,
     repeat: Option<Duration>,
     /// Receivers of each primary's notices, and how they are called in the ledger.
     receivers: BTreeMap<PrimaryId, Vec<usize>>,
@@ -118,6 +123,7 @@ impl Story {
             waiting: VecDeque::new(),
             muted: BTreeMap::new(),
             acknowledged: BTreeSet::new(),
+            proofs: BTreeMap::new(),
             repeat,
             receivers,
             others,
@@ -141,6 +147,12 @@ impl Story {
                         }
                         NoticeResult::Begun | NoticeResult::Failed { .. } => {}
                     }
+                }
+            }
+            Entry::Reconciliation(found) => {
+                self.proofs.insert(found.event, Proof::of(found));
+                while self.proofs.len() > PROOFS_MAX {
+                    self.proofs.pop_first();
                 }
             }
             _ => {}
@@ -180,6 +192,7 @@ impl Story {
                 planes: unwell(&tale.planes),
                 by: order.by.clone(),
                 why: order.why.clone(),
+                proof: order.event.and_then(|event| self.proofs.get(&event)).cloned(),
             };
             tale.turning = Some(turning.clone());
             tale.repeats = 0;

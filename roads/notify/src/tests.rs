@@ -28,6 +28,7 @@ impl words_world::Clock for Wall {
 struct Letterbox {
     name: &'static str,
     got: Mutex<Vec<(String, String)>>,
+    letters: Mutex<Vec<Letter>>,
     broken: AtomicBool,
     for_good: AtomicBool,
     slow: AtomicBool,
@@ -55,6 +56,7 @@ impl Courier for Letterbox {
                 let for_good = self.for_good.load(Ordering::Relaxed);
                 return Err(NotTaken { why: "it is\r\nbroken".into(), for_good });
             }
+            self.letters.lock().unwrap().push(letter.clone());
             self.got.lock().unwrap().push((letter.id.clone(), letter.subject.clone()));
             if self.slow.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
@@ -216,6 +218,34 @@ async fn a_doubt_tells_nobody_and_an_event_tells_each_change_once() {
             assert_eq!(anna.ids(), ben.ids());
             let results = |result| scribe.notices().iter().filter(|n| n.result == result).count();
             assert_eq!((results(NoticeResult::Begun), results(NoticeResult::Sent)), (6, 6));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_ends_with_something_listed_is_not_called_all_well() {
+    let house = House::new();
+    let anna = Letterbox::new("anna@outside.net");
+    house
+        .run(std::slice::from_ref(&anna), async |scribe| {
+            scribe.all(Suspect, Active, Some(1)).await;
+            scribe.all(Active, Returning, Some(1)).await;
+            let found = stores_ledger::Reconciliation {
+                at: scribe.world.clock.now(),
+                event: EventId(1),
+                primary: hq(),
+                clean: false,
+                report: serde_json::json!({ "event": 1, "accepted": 310, "lost": 0, "doubled": 1, "looked": 1_795 }),
+            };
+            scribe.ledger.append(Entry::Reconciliation(found)).await.unwrap();
+            scribe.all(Returning, Ready, Some(1)).await;
+            assert!(anna.last().contains("somebody must look at what is listed"), "{}", anna.last());
+            let letter = anna.letters.lock().unwrap().last().cloned().unwrap();
+            assert!(letter.text.contains("310 accepted, 1 doubled"), "{}", letter.text);
+            assert!(letter.text.contains("stormpost event show 1"), "{}", letter.text);
+            assert_eq!(letter.json["state"], "well");
+            assert_eq!(letter.json["reconciliation"]["clean"], false);
+            assert_eq!(letter.json["reconciliation"]["counts"]["doubled"], 1);
         })
         .await;
 }
@@ -416,6 +446,7 @@ fn letter() -> Letter {
         planes: vec![Plane::Inbound, Plane::Access],
         by: "watch".into(),
         why: "it was down for the whole dwell".into(),
+        proof: None,
     };
     change(&turning, Cause::Change, Behind.lag(&hq()).as_ref(), "node-1", Time::from_seconds(1_795_343_950))
 }

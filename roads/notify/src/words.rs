@@ -1,6 +1,8 @@
 //! What people read.
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use stores_ledger::Reconciliation;
 use words_mail::{EventId, OrderNumber, Plane, PrimaryId, Time};
 
 /// Where a primary stands as a whole, for people.
@@ -78,7 +80,32 @@ pub struct Turning {
     pub by: String,
     /// Why.
     pub why: String,
+    /// How the reconciliation came out that ended the event, once there is one.
+    pub proof: Option<Proof>,
 }
+
+/// How a reconciliation came out, for a notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Whether nobody has to look at anything.
+    pub clean: bool,
+    /// Its counts, as its maker names them.
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl Proof {
+    /// Of a reconciliation.
+    pub fn of(found: &Reconciliation) -> Proof {
+        let fields = found.report.as_object().into_iter().flatten();
+        let counts = fields.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?)));
+        // The event has a field of its own.
+        let counts = counts.filter(|(name, _)| name != "event" && !TIMES.contains(&name.as_str()));
+        Proof { clean: found.clean, counts: counts.collect() }
+    }
+}
+
+/// Moments in a reconciliation; they are numbers, too.
+const TIMES: [&str; 3] = ["from", "until", "looked"];
 
 /// A notice, ready to be sent by any way.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +141,9 @@ fn plane_words(plane: Plane) -> &'static str {
 /// The state in people's words, for a first line.
 fn headline(turning: &Turning, lag: Option<&Lag>) -> String {
     match turning.standing {
+        Standing::Well if turning.lists() => {
+            "working again, and somebody must look at what is listed".to_owned()
+        }
         Standing::Well => "all well".to_owned(),
         Standing::PersonNeeded => "down, and waiting for you to decide".to_owned(),
         Standing::Down => "down, we carry the mail".to_owned(),
@@ -127,6 +157,13 @@ fn headline(turning: &Turning, lag: Option<&Lag>) -> String {
             Some(until) => format!("pinned by {} until {}", turning.by, clock(until)),
             None => format!("pinned by {}", turning.by),
         },
+    }
+}
+
+impl Turning {
+    /// Whether its event ended with something that a person must look at.
+    fn lists(&self) -> bool {
+        self.standing == Standing::Well && self.proof.as_ref().is_some_and(|proof| !proof.clean)
     }
 }
 
@@ -177,7 +214,10 @@ pub fn change(turning: &Turning, cause: Cause, lag: Option<&Lag>, node: &str, no
         let planes: Vec<&str> = turning.planes.iter().map(|plane| plane_words(*plane)).collect();
         lines.push(format!("Not working there: {}.", planes.join(", ")));
     }
-    lines.push(meanwhile(turning.standing).to_owned());
+    match (turning.lists(), turning.event) {
+        (false, _) => lines.push(meanwhile(turning.standing).to_owned()),
+        (true, event) => lines.push(listed(turning, event)),
+    }
     if let Some(lag) = lag.filter(|lag| lag.messages + lag.changes > 0) {
         let since = lag.oldest.map(|at| format!(", the oldest since {}", clock(at))).unwrap_or_default();
         lines.push(format!("Waiting for it: {} messages and {} changes{since}.", lag.messages, lag.changes));
@@ -207,6 +247,7 @@ pub fn change(turning: &Turning, cause: Cause, lag: Option<&Lag>, node: &str, no
         "planes": turning.planes,
         "by": turning.by,
         "why": turning.why,
+        "reconciliation": turning.proof.as_ref().map(|proof| json!({ "clean": proof.clean, "counts": proof.counts })),
         "waiting": lag.map(|lag| json!({
             "messages": lag.messages,
             "changes": lag.changes,
@@ -217,6 +258,16 @@ pub fn change(turning: &Turning, cause: Cause, lag: Option<&Lag>, node: &str, no
         "text": format!("{subject}\n{}", lines.join("\n")),
     });
     Letter { id: id(turning.order.0, cause), at: now, subject, text, json }
+}
+
+/// What a person has to look at, and where it stands.
+fn listed(turning: &Turning, event: Option<EventId>) -> String {
+    let proof = turning.proof.iter().flat_map(|proof| &proof.counts);
+    let counts: Vec<String> =
+        proof.filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    let see =
+        event.map_or_else(|| "stormpost event list".to_owned(), |id| format!("stormpost event show {id}"));
+    format!("The reconciliation counts {}. Somebody must look at what it lists: {see}", counts.join(", "))
 }
 
 fn what(turning: &Turning, whose: &str) -> String {
@@ -231,6 +282,9 @@ fn what(turning: &Turning, whose: &str) -> String {
             )
         }
         Standing::Returning => format!("Your mail system {whose} is well again since {}.", clock(turning.at)),
+        Standing::Well if turning.lists() => format!(
+            "Your mail system {whose} is working. Not everything that was kept for it could be shown to be there."
+        ),
         Standing::Well => format!("Your mail system {whose} is working, and nothing is owed to it any more."),
         Standing::Pinned => format!("{whose} was pinned: it stays as it is, whatever is observed."),
     }

@@ -3,13 +3,13 @@
 //! Nothing here waits or writes. It drafts orders; the road makes them durable, and only then are they obeyed.
 
 use rules_failover::{
-    Answer, Condition, Decision, Now, Reading, Settings, Track, Window, kinds, orders, switches,
+    Answer, Condition, Decision, Now, Owing, Reading, Settings, Track, Window, kinds, orders, switches,
 };
 use std::collections::BTreeMap;
 use stores_ledger::InForce;
 use words_mail::{
-    AccountId, EventId, Observation, Order, OrderKind, OrderNumber, Plane, PrimaryId, Request, RequestKind,
-    Scope, State,
+    AccountId, EventId, Evidence, Finding, Observation, Order, OrderKind, OrderNumber, Plane, PrimaryId,
+    Request, RequestKind, Scope, State,
 };
 
 /// Who an order is by when nobody asked for it.
@@ -33,6 +33,11 @@ pub trait Owed: Send + Sync {
         account: Option<&AccountId>,
         event: EventId,
     ) -> bool;
+
+    /// What the reconciliation of an event lists for a person, counted in words; `None` when it came out clean.
+    fn listed(&self, _primary: &PrimaryId, _event: EventId) -> Option<String> {
+        None
+    }
 }
 
 /// The numbers that the next order and the next event get.
@@ -56,6 +61,8 @@ pub(crate) struct Machines {
     windows: BTreeMap<Plane, Window>,
     tracks: BTreeMap<(Plane, Whom), Track>,
     event: Option<EventId>,
+    /// What a probe or canary last said when it failed.
+    failed: BTreeMap<Plane, String>,
 }
 
 impl Machines {
@@ -79,7 +86,7 @@ impl Machines {
             }
         }
         let event = in_force.open_event(&primary).map(|event| event.id);
-        Machines { primary, settings, windows: BTreeMap::new(), tracks, event }
+        Machines { primary, settings, windows: BTreeMap::new(), tracks, event, failed: BTreeMap::new() }
     }
 
     /// Takes up an order of an earlier run: what the ledger's summary does not tell (who opened it, when a pin ends).
@@ -105,10 +112,24 @@ impl Machines {
     /// Takes an observation in.
     pub(crate) fn hear(&mut self, observation: &Observation, now: Now) {
         self.windows.entry(observation.plane).or_default().hear(observation, now.steady, &self.settings);
+        if observation.finding == Finding::Down
+            && observation.evidence != Evidence::Live
+            && observation.account.is_none()
+        {
+            self.failed.insert(observation.plane, observation.detail.clone());
+        }
     }
 
     fn read(&self, plane: Plane, now: Now) -> Reading {
         self.windows.get(&plane).map_or(Reading::Unmeasured, |window| window.read(now.steady, &self.settings))
+    }
+
+    /// What the evidence says to a person's request.
+    fn read_for(&self, kind: &RequestKind, plane: Plane, now: Now) -> Reading {
+        match (kind, self.windows.get(&plane)) {
+            (RequestKind::Failback, Some(window)) => window.read_without_live(now.steady, &self.settings),
+            _ => self.read(plane, now),
+        }
     }
 
     /// The next order that time and evidence ask for; `None` when there is none.
@@ -116,15 +137,24 @@ impl Machines {
         let event = self.event.unwrap_or_default();
         let readings: BTreeMap<Plane, Reading> =
             Plane::ALL.into_iter().map(|plane| (plane, self.read(plane, now))).collect();
+        let listed = owed.listed(&self.primary, event);
         let (plane, whom, decision) = self.tracks.iter_mut().find_map(|((plane, whom), track)| {
             let reading = readings.get(plane).copied().unwrap_or(Reading::Unmeasured);
             let given_back = track.state() == State::Returning
                 && owed.given_back(&self.primary, *plane, whom.as_ref(), event);
-            let decision = track.watch(now, reading, given_back, &self.settings)?;
+            let owing = match (given_back, &listed) {
+                (false, _) => Owing::Open,
+                (true, None) => Owing::Nothing,
+                (true, Some(_)) => Owing::Listed,
+            };
+            let decision = track.watch(now, reading, owing, &self.settings)?;
             Some((*plane, whom.clone(), decision))
         })?;
         let track = self.tracks.get(&(plane, whom.clone()))?;
         let mut order = self.order(track, plane, &whom, decision, now);
+        if let (Condition::GivenBackListed, Some(listed)) = (decision.condition, listed) {
+            order.why = format!("{}: {listed}", order.why);
+        }
         self.number(&mut order, numbers, self.event);
         Some(order)
     }
@@ -179,13 +209,20 @@ impl Machines {
             let why = "maintenance is announced for a primary, not for people; nothing changed";
             return (stays(why.to_owned()), false);
         }
-        match track.ask(&request.kind, now, self.read(plane, now)) {
+        match track.ask(&request.kind, now, self.read_for(&request.kind, plane, now)) {
             Answer::Decided(decision) => {
                 let vouches =
                     decision.condition == Condition::FailbackAsked && track.state() == State::Returning;
                 let moves = decision.row.from != decision.row.to;
-                let acts = moves || decision.condition == Condition::PinAsked || vouches;
-                (self.order(track, plane, whom, decision, now), acts)
+                let mut order = self.order(track, plane, whom, decision, now);
+                let refused = decision.condition == Condition::FailbackAskedDown;
+                if let Some(words) = self.failed.get(&plane).filter(|_| refused) {
+                    order.why = format!("{}; last seen there: {words}", order.why);
+                }
+                // Who asked for all planes is told of each that cannot follow.
+                let told = refused && matches!(track.state(), State::Suspect | State::Active);
+                let acts = moves || decision.condition == Condition::PinAsked || vouches || told;
+                (order, acts)
             }
             Answer::Quiet(until) => {
                 let why = format!("maintenance is announced until {until}: it opens no event before then");
@@ -250,6 +287,14 @@ impl Machines {
             }
             let track = self.tracks.entry(key.clone()).or_insert_with(|| Track::new(now.steady));
             track.obey(order, order.by == WATCH, now.steady);
+            let left = matches!(order.from, State::Suspect | State::Active)
+                && matches!(order.to, State::Ready | State::Returning);
+            if left
+                && order.by != WATCH
+                && let Some(window) = self.windows.get_mut(&order.plane)
+            {
+                window.forget_live();
+            }
             if key.1.is_some() && track.state() == State::Ready {
                 self.tracks.remove(&key);
             }

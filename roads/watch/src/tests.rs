@@ -56,12 +56,16 @@ impl Probe for Look {
 
 /// What the tests say is given back.
 #[derive(Default)]
-struct Books(AtomicBool);
+struct Books(AtomicBool, Mutex<Option<String>>);
 
 impl Owed for Books {
     fn given_back(&self, _: &PrimaryId, _: Plane, _: Option<&AccountId>, event: EventId) -> bool {
         assert_ne!(event, EventId(0), "something is returned that belongs to no event");
         self.0.load(Ordering::Relaxed)
+    }
+
+    fn listed(&self, _: &PrimaryId, _: EventId) -> Option<String> {
+        self.1.lock().unwrap().clone()
     }
 }
 
@@ -91,7 +95,7 @@ impl House {
         let mut world = fault_world(&disk, &Arc::new(TestClock::new(Time(0))), 7);
         let wall = Arc::new(Wall { began: Instant::now(), ahead: Mutex::new(0) });
         world.clock = wall.clone();
-        let books = Arc::new(Books(AtomicBool::new(true)));
+        let books = Arc::new(Books(AtomicBool::new(true), Mutex::default()));
         House { world, wall, disk, primary: Arc::default(), books, settings: Settings::default() }
     }
 
@@ -212,6 +216,44 @@ async fn a_killed_primary_is_in_doubt_within_five_seconds_then_down_then_given_b
             let event = in_force.event(EventId(1)).unwrap();
             assert_eq!(event.planes, [Plane::Inbound, Plane::Access, Plane::SignIn]);
             assert_eq!(event.closed_by, run.orders().last().map(|o| o.number));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failback_asked_while_it_is_down_is_refused_with_what_was_seen_and_flips_nothing() {
+    let house = House::new();
+    house
+        .run(async |run| {
+            house.primary.down.store(true, Ordering::Relaxed);
+            seconds(200.0).await;
+            let before = run.orders().len();
+            run.ask(&house, RequestKind::Failback, Scope::All).await;
+            seconds(600.0).await;
+            let said = run.orders().split_off(before);
+            assert_eq!(said.len(), 3, "one answer for each plane that is down, and nothing flips: {said:?}");
+            for order in said {
+                assert_eq!((order.from, order.to), (State::Active, State::Active));
+                assert!(order.why.contains("not possible while it is down"), "{}", order.why);
+                assert!(order.why.contains("last seen there: said\\r\\nso (anna: because)"), "{}", order.why);
+            }
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_must_look_at_stands_in_the_order_that_closes_the_event() {
+    let house = House::new();
+    *house.books.1.lock().unwrap() = Some("2 doubled".to_owned());
+    house
+        .run(async |run| {
+            house.primary.down.store(true, Ordering::Relaxed);
+            seconds(200.0).await;
+            house.primary.down.store(false, Ordering::Relaxed);
+            seconds(60.0).await;
+            assert!(check(&run).unready().is_empty());
+            let last = run.orders().pop().unwrap();
+            assert!(last.to == State::Ready && last.why.ends_with(": 2 doubled"), "{last:?}");
         })
         .await;
 }

@@ -103,7 +103,12 @@ fn meaning(condition: Condition) -> &'static str {
         Condition::FailoverAsked => {
             "a person opens an event. If the primary was not in doubt, only a person ends it again."
         }
-        Condition::FailbackAsked => "a person says that the primary is well again.",
+        Condition::FailbackAskedDown => {
+            "a person says that the primary is well again, and probes or canaries read down. Real mail is not asked: while \
+             deliveries wait it cannot take back what it said, so a person's word sets that aside. \
+             An event that only a person ends has to be asked to end again, once it answers."
+        }
+        Condition::FailbackAsked => "the same, and they do not.",
         Condition::DownLong => {
             "in doubt, down for the whole dwell, mode `automatic`, no announced maintenance."
         }
@@ -117,6 +122,12 @@ fn meaning(condition: Condition) -> &'static str {
         Condition::GivenBack => {
             "returning, reads up (or a person vouches for it and it does not read down), nothing is owed any more, \
              and the reconciliation is clean."
+        }
+        Condition::GivenBackListed => {
+            "the same, but the reconciliation lists what a person must look at: what was lost, doubled, set aside, expired, \
+             removed, handed over and not found, or still waits although nothing came of it for the patience of the \
+             reconciliation. The order and the notice name the counts, `stormpost event show` ends with exit code 4, and \
+             `stormpost reconcile` compares again at any time."
         }
         Condition::UpLong => {
             "reads up for `clear` (in doubt) or `return_dwell` (in an event); each relapse doubles it, up to its \

@@ -170,11 +170,15 @@ impl Vantage {
                 return;
             }
         }
+        self.forget_live();
+    }
+
+    fn forget_live(&mut self) {
         self.live = Voice::default();
         self.samples.clear();
     }
 
-    fn vote(&self, now: Duration, settings: &Settings) -> Option<Vote> {
+    fn vote(&self, now: Duration, settings: &Settings, with_live: bool) -> Option<Vote> {
         let live_stale = match self.live.word {
             // Deliveries wait by then: real mail could not say that it is well again.
             Some(Finding::Down) => settings.dwell + settings.live_window,
@@ -189,6 +193,7 @@ impl Vantage {
             voices
                 .iter()
                 .filter(|(voice, stale)| voice.latest.is_some() && now.saturating_sub(voice.heard) <= *stale)
+                .filter(|(voice, _)| with_live || !std::ptr::eq(*voice, &self.live))
                 .map(|(voice, _)| *voice)
         };
         let down = fresh().filter(|v| v.word == Some(Finding::Down)).map(|v| v.word_since).min();
@@ -228,7 +233,23 @@ impl Window {
     /// What the evidence says at steady time `now`: the vantages that have fresh evidence vote, and more than half
     /// of them must agree.
     pub fn read(&self, now: Duration, settings: &Settings) -> Reading {
-        let votes: Vec<Vote> = self.vantages.values().filter_map(|v| v.vote(now, settings)).collect();
+        self.count(now, settings, true)
+    }
+
+    /// The same without what real mail said. While deliveries wait real mail cannot say that it is well again, so a
+    /// person's word that it is counts for more; probes and canaries go on looking.
+    pub fn read_without_live(&self, now: Duration, settings: &Settings) -> Reading {
+        self.count(now, settings, false)
+    }
+
+    /// A person said that it is well again, and that was obeyed: real mail is asked anew.
+    pub fn forget_live(&mut self) {
+        self.vantages.values_mut().for_each(Vantage::forget_live);
+    }
+
+    fn count(&self, now: Duration, settings: &Settings, with_live: bool) -> Reading {
+        let votes: Vec<Vote> =
+            self.vantages.values().filter_map(|v| v.vote(now, settings, with_live)).collect();
         if votes.is_empty() {
             return Reading::Unmeasured;
         }

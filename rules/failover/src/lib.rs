@@ -20,4 +20,4 @@ mod track;
 pub use doc::page;
 pub use evidence::{Reading, Window};
 pub use table::{Condition, Row, TABLE, kinds, orders, row, switches};
-pub use track::{Answer, Decision, Now, Settings, Track};
+pub use track::{Answer, Decision, Now, Owing, Settings, Track};

@@ -15,6 +15,8 @@ pub enum Condition {
     Unpinned,
     /// A person opens an event.
     FailoverAsked,
+    /// A person says the primary is well again, and it does not answer.
+    FailbackAskedDown,
     /// A person says the primary is well again.
     FailbackAsked,
     /// Down for the whole dwell, and the watch may act by itself.
@@ -27,6 +29,8 @@ pub enum Condition {
     Down,
     /// Up, and all that was kept is given back and reconciled.
     GivenBack,
+    /// Up, and all that was kept is given back or listed: the reconciliation names what a person must look at.
+    GivenBackListed,
     /// Up, for as long as this state asks for.
     UpLong,
     /// Up.
@@ -39,17 +43,19 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition, in order of rank.
-    pub const ALL: [Condition; 14] = [
+    pub const ALL: [Condition; 16] = [
         Condition::PinAsked,
         Condition::UnpinnedDown,
         Condition::Unpinned,
         Condition::FailoverAsked,
+        Condition::FailbackAskedDown,
         Condition::FailbackAsked,
         Condition::DownLong,
         Condition::PersonNeeded,
         Condition::Unsteady,
         Condition::Down,
         Condition::GivenBack,
+        Condition::GivenBackListed,
         Condition::UpLong,
         Condition::Up,
         Condition::Doubt,
@@ -63,12 +69,14 @@ impl Condition {
             Condition::UnpinnedDown => "pin ended, down",
             Condition::Unpinned => "pin ended",
             Condition::FailoverAsked => "failover asked",
+            Condition::FailbackAskedDown => "failback asked, down",
             Condition::FailbackAsked => "failback asked",
             Condition::DownLong => "down for the dwell",
             Condition::PersonNeeded => "down for the dwell, a person decides",
             Condition::Unsteady => "unsteady for long",
             Condition::Down => "down",
             Condition::GivenBack => "given back",
+            Condition::GivenBackListed => "given back or listed",
             Condition::UpLong => "up for long enough",
             Condition::Up => "up",
             Condition::Doubt => "doubt",
@@ -117,15 +125,30 @@ pub const TABLE: &[Row] = &[
     ),
     tell(Ready, &[C::PinAsked], Pinned, "a person pinned it as it is"),
     tell(Ready, &[C::FailbackAsked], Ready, "all was well already; nothing changed"),
+    tell(
+        Ready,
+        &[C::FailbackAskedDown],
+        Ready,
+        "no event is open, so there is nothing to give back; just now it does not answer",
+    ),
     go(
         Ready,
-        &[C::UnpinnedDown, C::Unpinned, C::GivenBack, C::UpLong, C::Up, C::Doubt, C::Unmeasured],
+        &[
+            C::UnpinnedDown,
+            C::Unpinned,
+            C::GivenBack,
+            C::GivenBackListed,
+            C::UpLong,
+            C::Up,
+            C::Doubt,
+            C::Unmeasured,
+        ],
         Ready,
         "all is well, or nothing new is known",
     ),
     go(
         Suspect,
-        &[C::UpLong, C::GivenBack],
+        &[C::UpLong, C::GivenBack, C::GivenBackListed],
         Ready,
         "it answers again and keeps answering: what waited goes on, and nobody noticed",
     ),
@@ -154,6 +177,12 @@ pub const TABLE: &[Row] = &[
         Ready,
         "a person says the primary is well: what waited goes on; should it fail again, it is in doubt again",
     ),
+    tell(
+        Suspect,
+        &[C::FailbackAskedDown],
+        Suspect,
+        "a person asked for failback; not possible while it is down: what would reach it goes on waiting here",
+    ),
     tell(Suspect, &[C::PinAsked], Pinned, "a person pinned it as it is"),
     go(
         Suspect,
@@ -163,7 +192,7 @@ pub const TABLE: &[Row] = &[
     ),
     go(
         Active,
-        &[C::UpLong, C::GivenBack],
+        &[C::UpLong, C::GivenBack, C::GivenBackListed],
         Returning,
         "it has been well long enough: what was kept is being given back",
     ),
@@ -172,6 +201,12 @@ pub const TABLE: &[Row] = &[
         &[C::FailbackAsked],
         Returning,
         "a person says the primary is well again: what was kept is being given back",
+    ),
+    tell(
+        Active,
+        &[C::FailbackAskedDown],
+        Active,
+        "a person asked for failback; not possible while it is down: the event stays open and we carry the mail",
     ),
     tell(
         Active,
@@ -204,6 +239,12 @@ pub const TABLE: &[Row] = &[
     ),
     go(
         Returning,
+        &[C::GivenBackListed],
+        Ready,
+        "everything is given back or listed, and a person must look at what the reconciliation lists: the event is closed",
+    ),
+    go(
+        Returning,
         &[C::Down, C::DownLong, C::PersonNeeded, C::Unsteady],
         Active,
         "it failed again while mail was being given back: we carry the mail, and the next return waits longer",
@@ -215,6 +256,12 @@ pub const TABLE: &[Row] = &[
         &[C::FailbackAsked],
         Returning,
         "a person says the primary is well; it is being given back already",
+    ),
+    tell(
+        Returning,
+        &[C::FailbackAskedDown],
+        Returning,
+        "it is being given back already, and just now it does not answer",
     ),
     go(
         Returning,
@@ -237,7 +284,7 @@ pub const TABLE: &[Row] = &[
     tell(Pinned, &[C::PinAsked], Pinned, "a person pinned it anew"),
     tell(
         Pinned,
-        &[C::FailoverAsked, C::FailbackAsked],
+        &[C::FailoverAsked, C::FailbackAsked, C::FailbackAskedDown],
         Pinned,
         "it is pinned, so nothing changed: unpin it first",
     ),
@@ -249,6 +296,7 @@ pub const TABLE: &[Row] = &[
             C::Unsteady,
             C::Down,
             C::GivenBack,
+            C::GivenBackListed,
             C::UpLong,
             C::Up,
             C::Doubt,

@@ -20,13 +20,14 @@ struct Life {
     now: Now,
     orders: Vec<(Duration, Order)>,
     given_back: bool,
+    listed: bool,
 }
 
 impl Life {
     fn new(settings: Settings) -> Life {
         let now = Now { steady: Duration::ZERO, wall: Time::from_seconds(1_795_000_000) };
         let (window, track) = (Window::default(), Track::new(Duration::ZERO));
-        Life { window, track, settings, now, orders: Vec::new(), given_back: true }
+        Life { window, track, settings, now, orders: Vec::new(), given_back: true, listed: false }
     }
 
     fn pass(&mut self, by: Duration) {
@@ -58,11 +59,19 @@ impl Life {
         self.window.read(self.now.steady, &self.settings)
     }
 
+    fn owing(&self) -> Owing {
+        match (self.given_back, self.listed) {
+            (false, _) => Owing::Open,
+            (true, false) => Owing::Nothing,
+            (true, true) => Owing::Listed,
+        }
+    }
+
     /// Decides until nothing is left to decide, as the road does.
     fn look(&mut self) {
         for _ in 0..4 {
             let reading = self.reading();
-            match self.track.watch(self.now, reading, self.given_back, &self.settings) {
+            match self.track.watch(self.now, reading, self.owing(), &self.settings) {
                 Some(decision) => self.write(decision, "watch"),
                 None => return,
             }
@@ -94,8 +103,17 @@ impl Life {
     }
 
     fn ask(&mut self, kind: RequestKind) {
-        match self.track.ask(&kind, self.now, self.reading()) {
-            Answer::Decided(decision) => self.write(decision, "anna"),
+        let reading = match kind {
+            RequestKind::Failback => self.window.read_without_live(self.now.steady, &self.settings),
+            _ => self.reading(),
+        };
+        match self.track.ask(&kind, self.now, reading) {
+            Answer::Decided(decision) => {
+                self.write(decision, "anna");
+                if decision.condition == Condition::FailbackAsked {
+                    self.window.forget_live();
+                }
+            }
             Answer::Quiet(until) => {
                 let row = row(self.track.state(), Condition::Unmeasured).unwrap();
                 let decision = Decision { condition: Condition::Unmeasured, row, until: Some(until) };
@@ -262,6 +280,63 @@ fn the_event_closes_only_when_all_is_given_back() {
     life.given_back = true;
     life.live(10.0, |_| true);
     assert_eq!(life.states()[3..], [State::Ready]);
+}
+
+#[test]
+fn what_the_reconciliation_lists_is_said_when_the_event_closes() {
+    let mut life = Life::new(Settings::default());
+    life.listed = true;
+    life.live(200.0, |_| false);
+    life.live(60.0, |_| true);
+    assert_eq!(life.states(), [State::Suspect, State::Active, State::Returning, State::Ready]);
+    assert!(life.orders[3].1.why.contains("a person must look"), "{}", life.orders[3].1.why);
+}
+
+#[test]
+fn failback_asked_while_it_is_down_is_refused_in_words_and_flips_nothing() {
+    for ask_at in [20.0, 400.0] {
+        let mut life = Life::new(Settings::default());
+        life.live(ask_at, |_| false);
+        let (state, before) = (life.track.state(), life.orders.len());
+        for _ in 0..3 {
+            life.ask(RequestKind::Failback);
+            life.live(if state == State::Suspect { 20.0 } else { 300.0 }, |_| false);
+        }
+        let said = &life.orders[before..];
+        assert_eq!(said.len(), 3, "one answer each and nothing else: {:?}", life.states());
+        for (_, order) in said {
+            assert!(order.from == state && order.to == state && order.by == "anna", "{order:?}");
+            assert!(order.why.contains("not possible while it is down"), "{}", order.why);
+        }
+        life.live(60.0, |_| true);
+        assert_eq!(life.track.state(), State::Ready, "it ends by itself as if nobody had asked");
+    }
+}
+
+#[test]
+fn a_persons_word_counts_for_more_than_what_real_mail_said_before_it_had_to_wait() {
+    let mut life = Life::new(Settings::default());
+    life.given_back = false;
+    let trouble = |life: &mut Life| {
+        for _ in 0..4 {
+            life.see(Evidence::Live, Finding::Down);
+            life.see(Evidence::Probe, Finding::Up);
+        }
+    };
+    life.live(10.0, |_| true);
+    // Probes prove blind to it, so they do not overrule real mail any more.
+    for _ in 0..4 {
+        trouble(&mut life);
+        life.live(8.0, |_| true);
+    }
+    trouble(&mut life);
+    assert!(matches!(life.reading(), Reading::Down(_)), "{:?} {:?}", life.reading(), life.states());
+    let before = life.orders.len();
+    life.ask(RequestKind::Failback);
+    let left: Vec<State> = life.states()[before..].to_vec();
+    assert!(matches!(left[..], [State::Ready | State::Returning]), "{left:?}");
+    life.live(60.0, |_| true);
+    assert_eq!(life.orders.len(), before + 1, "and it does not come back by itself: {:?}", life.states());
 }
 
 #[test]
@@ -550,14 +625,15 @@ proptest! {
     fn after_anything_a_well_primary_ends_in_ready(steps in prop::collection::vec(step(), 0..200)) {
         let mut life = Life::new(Settings::default());
         play(&mut life, &steps);
-        // A person lets go of everything, then the primary is well and all is given back.
-        life.ask(RequestKind::Unpin);
-        life.ask(RequestKind::Failback);
-        life.given_back = true;
+        // The primary is well, a person lets go of everything, and all is given back.
         for _ in 0..3 {
             life.see(Evidence::Live, Finding::Up);
             life.see(Evidence::Canary, Finding::Up);
         }
+        life.live(10.0, |_| true);
+        life.ask(RequestKind::Unpin);
+        life.ask(RequestKind::Failback);
+        life.given_back = true;
         life.live(1_500.0, |_| true);
         prop_assert_eq!(life.track.state(), State::Ready);
         prop_assert!(life.track.in_force().is_empty());

@@ -82,6 +82,28 @@ pub struct Decision {
     pub until: Option<Time>,
 }
 
+/// Whether anything is still owed of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owing {
+    /// It is still being given back, or not compared yet.
+    #[default]
+    Open,
+    /// All is given back, and the reconciliation is clean.
+    Nothing,
+    /// All is given back or listed: the reconciliation names what a person must look at.
+    Listed,
+}
+
+impl Owing {
+    fn is_over(self) -> bool {
+        self != Owing::Open
+    }
+
+    fn condition(self) -> Condition {
+        if self == Owing::Listed { Condition::GivenBackListed } else { Condition::GivenBack }
+    }
+}
+
 /// What becomes of a person's request.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
@@ -188,30 +210,30 @@ impl Track {
         self.quiet_until.is_some_and(|end| !end.is_over(now))
     }
 
-    /// What the passing of time and the evidence ask for, if anything. `given_back`: the caller knows that all that
-    /// was kept is given back and reconciled. Call it often; it is cheap.
+    /// What the passing of time and the evidence ask for, if anything. Call it often; it is cheap.
     pub fn watch(
         &mut self,
         now: Now,
         reading: Reading,
-        given_back: bool,
+        owing: Owing,
         settings: &Settings,
     ) -> Option<Decision> {
         if self.is_quiet(now) {
             self.quiet_seen = Some(now.steady);
         }
-        let condition = self.condition(now, reading, given_back, settings);
+        let condition = self.condition(now, reading, owing, settings);
         let row = row(self.state, condition)?;
         let speaks =
             row.to != self.state || (row.tell && !(condition == Condition::PersonNeeded && self.told));
         speaks.then_some(Decision { condition, row, until: None })
     }
 
-    /// What a person's request asks for.
+    /// What a person's request asks for. For a failback the reading is [`crate::Window::read_without_live`].
     pub fn ask(&self, kind: &RequestKind, now: Now, reading: Reading) -> Answer {
         let mut until = self.pinned_until();
         let condition = match kind {
             RequestKind::Failover => Condition::FailoverAsked,
+            RequestKind::Failback if matches!(reading, Reading::Down(_)) => Condition::FailbackAskedDown,
             RequestKind::Failback => Condition::FailbackAsked,
             RequestKind::Pin { until: end } => {
                 until = *end;
@@ -300,19 +322,19 @@ impl Track {
         self.relapses = self.relapses.min(DOUBLINGS_MAX);
     }
 
-    fn condition(&self, now: Now, reading: Reading, given_back: bool, settings: &Settings) -> Condition {
+    fn condition(&self, now: Now, reading: Reading, owing: Owing, settings: &Settings) -> Condition {
         if self.state == State::Pinned && self.pinned_until.is_some_and(|end| end.is_over(now)) {
             return unpinned(reading);
         }
         match reading {
             Reading::Down(began) => self.down(began, now, settings),
-            Reading::Up(_) if given_back && self.state == State::Returning => Condition::GivenBack,
+            Reading::Up(_) if owing.is_over() && self.state == State::Returning => owing.condition(),
             Reading::Up(since) => self.up(since, now, settings),
             // A person's word stands in for a measurement, but not for what is still owed.
             Reading::Doubt | Reading::Unmeasured
-                if given_back && self.vouched && self.state == State::Returning =>
+                if owing.is_over() && self.vouched && self.state == State::Returning =>
             {
-                Condition::GivenBack
+                owing.condition()
             }
             Reading::Doubt => self.unsteady_or(Condition::Doubt, now, settings),
             Reading::Unmeasured => Condition::Unmeasured,

@@ -17,6 +17,8 @@ pub enum EventVerb {
     },
     /// One event: its orders, who was told, its report.
     #[command(
+        long_about = "One event: its orders, who was told, its report. Exit code 4 when the report lists something that a person \
+                      must look at.",
         after_long_help = "Examples:\n  stormpost event show        the latest\n  stormpost event show 7 --json"
     )]
     Show {

@@ -40,11 +40,15 @@ impl Answers {
         let reader = ledger.reader();
         let of = primary.clone();
         let orders = off_loop(move || orders(&reader, before, seq, &of)).await?;
+        let refused = refusal(&kind, &orders);
         let words = words(&primary, &kind, &orders);
         for order in orders {
             caller.item(Item::Order(order)).await?;
         }
-        Ok(words)
+        match refused {
+            Some(why) => Err(No::not_now(format!("{primary}: {why}"))),
+            None => Ok(words),
+        }
     }
 
     fn request(&self, decide: Decide, caller: &Caller) -> Result<Request, No> {
@@ -111,6 +115,17 @@ fn orders(reader: &LedgerReader, from: Position, seq: u64, primary: &PrimaryId) 
     Ok(orders)
 }
 
+/// Why a failback did nothing, if the primary is still down: the planes and what was last seen there.
+fn refusal(kind: &RequestKind, orders: &[Order]) -> Option<String> {
+    let stays = |order: &&Order| matches!(order.to, State::Active | State::Suspect) && order.from == order.to;
+    let is_failback = *kind == RequestKind::Failback;
+    if !is_failback || orders.is_empty() || !orders.iter().all(|order| stays(&order)) {
+        return None;
+    }
+    let lines = orders.iter().map(|order| format!("{}: {}", order.plane, order.why));
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
 /// What came of it, in a sentence.
 fn words(primary: &PrimaryId, kind: &RequestKind, orders: &[Order]) -> String {
     let Some(last) = orders.last() else {
@@ -123,6 +138,14 @@ fn words(primary: &PrimaryId, kind: &RequestKind, orders: &[Order]) -> String {
     let announced = matches!(kind, RequestKind::Pin { .. } | RequestKind::Maintenance { .. });
     if !changed && !announced {
         return format!("{primary}: {}", last.why);
+    }
+    let kept: Vec<String> = orders
+        .iter()
+        .filter(|order| *kind == RequestKind::Failback && order.from == order.to && order.to == State::Active)
+        .map(|order| format!("{primary} {}: {}", order.plane, order.why))
+        .collect();
+    if !kept.is_empty() {
+        return format!("{primary} is coming back{event} only in part\n{}", kept.join("\n"));
     }
     match (kind, worst) {
         (RequestKind::Maintenance { .. }, _) => format!("{primary}: {}", last.why),
