@@ -269,15 +269,17 @@ const UNDER_WAY_MAX: Duration = Duration::from_secs(2);
 pub(super) fn twin(outbox: &Outbox, done: &Done, times: &Times) -> Twin {
     let letters = outbox.letters();
     let returned = times.returned;
+    // Who was refused for good knows it, and waits no longer.
+    let waited = letters.iter().filter(|letter| letter.refused.is_none());
     let is_late = |letter: &&Letter| {
         letter.began + UNDER_WAY_MAX < returned && letter.acknowledged.is_none_or(|at| at > returned)
     };
-    let waits = letters.iter().map(|letter| {
+    let waits = waited.clone().map(|letter| {
         let end = letter.acknowledged.unwrap_or_else(Instant::now);
         end.saturating_duration_since(letter.began)
     });
     Twin {
-        waiting_outside: letters.iter().filter(is_late).count(),
+        waiting_outside: waited.filter(is_late).count(),
         read_in_outage: done.read.len(),
         sent_in_outage: done.sent.len(),
         longest_wait: waits.max().unwrap_or_default().as_secs_f64(),

@@ -46,6 +46,12 @@ impl Outbox {
         self.inner().iter().filter(|l| l.acknowledged.is_none() && l.refused.is_none()).count()
     }
 
+    /// An outbox with these in it.
+    #[cfg(test)]
+    pub(super) fn with(letters: Vec<Letter>) -> Outbox {
+        Outbox(Arc::new(Mutex::new(letters)))
+    }
+
     /// A new letter; its place.
     fn begin(&self, number: usize, to: &Address) -> usize {
         let mut letters = self.inner();

@@ -132,3 +132,25 @@ fn failures_while_stormpost_was_dead_are_told_together() {
     assert!(remarks[0].starts_with("3 tries of people failed while Stormpost itself was dead, for 0.4 s"));
     assert_eq!(remarks[1], "9.1 s after the kill anna, begun at 9000");
 }
+
+#[test]
+fn who_was_refused_for_good_waits_no_longer() {
+    let killed = Instant::now();
+    let at = |ms: u64| killed + Duration::from_millis(ms);
+    let times = Times { killed, dead: (at(5_000), at(5_400)), returned: at(20_000) };
+    let letter = |acknowledged, refused: Option<&str>| Letter {
+        number: 1,
+        to: anna(),
+        began: at(1_000),
+        acknowledged,
+        trace: None,
+        refused: refused.map(str::to_owned),
+    };
+    let outbox = Outbox::with(vec![
+        letter(Some(at(1_001)), None),
+        letter(Some(at(21_000)), None),
+        letter(None, None),
+        letter(None, Some("554 5.6.0 a NUL byte")),
+    ]);
+    assert_eq!(twin(&outbox, &Done::default(), &times).waiting_outside, 2);
+}
