@@ -3,11 +3,13 @@
 use crate::replay::Trouble;
 use crate::touched::Touched;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use stores_directory::{Resolved, Snapshot};
 use stores_journal::JournalReader;
 use stores_ledger::{Entry, Ledger, Settlement};
 use stores_mailbox::BodyAt;
+use tokio::time::Instant;
 use words_mail::{AccountId, Address, Destination, Outcome, PrimaryId, Time, TraceId};
 use words_world::{Boxed, crash_point};
 
@@ -42,13 +44,20 @@ pub(crate) struct Written<'a> {
     pub(crate) now: Time,
     /// How long a message may take from the primary's yes into its mailbox.
     pub(crate) patience: Duration,
+    /// Since when messages that the primary said yes to have been missed there: the clock may be set back meanwhile.
+    pub(crate) missed: &'a Missed,
 }
+
+/// Messages that a primary said yes to and that are not found there, and since when that is known.
+pub(crate) type Missed = Mutex<HashMap<TraceId, Instant>>;
 
 impl Deliveries for Written<'_> {
     fn fates(&self, missing: &[(TraceId, BodyAt)]) -> HashMap<TraceId, Fate> {
         let mut fates = HashMap::new();
         let wanted: BTreeSet<TraceId> = missing.iter().map(|(trace, _)| *trace).collect();
         let long_ago = self.now.before(self.patience);
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        missed.retain(|trace, _| wanted.contains(trace));
         for settlement in self.settlements(&wanted) {
             match settlement.outcome {
                 Outcome::Refused { .. }
@@ -57,13 +66,13 @@ impl Deliveries for Written<'_> {
                 | Outcome::Parked { .. } => {
                     fates.insert(settlement.trace, Fate::Never);
                 }
-                Outcome::HandedOver { .. } | Outcome::Seen { .. } if settlement.at < long_ago => {
-                    fates.insert(settlement.trace, Fate::Delivered);
+                Outcome::HandedOver { .. } | Outcome::Seen { .. } => {
+                    let since = missed.entry(settlement.trace).or_insert_with(Instant::now);
+                    if settlement.at < long_ago || since.elapsed() >= self.patience {
+                        fates.insert(settlement.trace, Fate::Delivered);
+                    }
                 }
-                Outcome::HandedOver { .. }
-                | Outcome::Seen { .. }
-                | Outcome::Deferred { .. }
-                | Outcome::Unknown => {}
+                Outcome::Deferred { .. } | Outcome::Unknown => {}
             }
         }
         for (trace, body) in missing {
@@ -223,6 +232,7 @@ pub(crate) mod tests {
         let position = journal.accept(message(trace)).await.unwrap().position;
         let (directory, hq, reader) = (directory(), PrimaryId("hq".into()), journal.reader());
         let (anna, bert) = (AccountId::new("anna@company.example"), AccountId::new("bert@company.example"));
+        let missed = Missed::default();
         let of = |account| Written {
             journal: &reader,
             ledger: &ledger,
@@ -231,6 +241,7 @@ pub(crate) mod tests {
             account,
             now: NOW.after(Duration::from_secs(3_600)),
             patience: Duration::from_secs(600),
+            missed: &missed,
         };
         let yes = Outcome::HandedOver { reply: Reply::new(250, (2, 0, 0), "ok") };
         let no = Outcome::Refused { reply: Reply::new(550, (5, 2, 1), "disabled"), bounced: false };
@@ -265,5 +276,11 @@ pub(crate) mod tests {
         ledger.append(settled(trace, "a", no)).await.unwrap();
         assert_eq!(of(&anna).fates(&asked).get(&trace), Some(&Fate::Never));
         assert_eq!(of(&bert).fates(&asked).get(&trace), Some(&Fate::Delivered));
+
+        // The clock was set back since: only how long it has been missed tells.
+        let before = Written { now: NOW, missed: &Missed::default(), ..of(&bert) };
+        assert_eq!(before.fates(&asked).get(&trace), None);
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert_eq!(before.fates(&asked).get(&trace), Some(&Fate::Delivered));
     }
 }

@@ -1,6 +1,6 @@
 //! The loop: give back what is due, and prove an event's end.
 
-use crate::deliveries::Written;
+use crate::deliveries::{Missed, Written};
 use crate::doors::Doors;
 use crate::prove::{Prover, Unproved, Waits};
 use crate::replay::{Carried, Replay, Trouble};
@@ -83,6 +83,8 @@ pub struct Mirror {
     closed: BTreeSet<EventId>,
     /// Accounts that failed lately are left alone for a while.
     rest: HashMap<AccountId, (Instant, Duration)>,
+    /// What is missed at the primary, by account.
+    missed: HashMap<AccountId, Missed>,
 }
 
 /// How far the way to an event's end has come.
@@ -111,6 +113,7 @@ impl Mirror {
             unsettled: HashMap::new(),
             closed: BTreeSet::new(),
             rest: HashMap::new(),
+            missed: HashMap::new(),
         }
     }
 
@@ -228,6 +231,7 @@ impl Mirror {
             account,
             now: self.parts.world.clock.now(),
             patience: self.parts.options.patience,
+            missed: self.missed.entry(account.clone()).or_default(),
         };
         let replay = Replay {
             mailboxes: &self.parts.mailboxes,
