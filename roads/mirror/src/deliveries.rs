@@ -13,6 +13,10 @@ use tokio::time::Instant;
 use words_mail::{AccountId, Address, Destination, Outcome, PrimaryId, Time, TraceId};
 use words_world::{Boxed, crash_point};
 
+/// How long what was set aside is waited for: a person may have it sent again, and then what its owner did to it is
+/// carried over. Whoever never decides does not hold up for ever what else the owner did.
+const UNDECIDED: Duration = Duration::from_secs(24 * 3_600);
+
 /// What became of the delivery of a message to the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -56,24 +60,28 @@ impl Deliveries for Written<'_> {
         let mut fates = HashMap::new();
         let wanted: BTreeSet<TraceId> = missing.iter().map(|(trace, _)| *trace).collect();
         let long_ago = self.now.before(self.patience);
+        let a_decision_ago = self.now.before(UNDECIDED);
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
         missed.retain(|trace, _| wanted.contains(trace));
         for settlement in self.settlements(&wanted) {
-            match settlement.outcome {
+            let fate = match settlement.outcome {
+                Outcome::Parked { .. } if settlement.at >= a_decision_ago => None,
                 Outcome::Refused { .. }
                 | Outcome::Expired { .. }
                 | Outcome::Deleted { .. }
-                | Outcome::Parked { .. } => {
-                    fates.insert(settlement.trace, Fate::Never);
-                }
+                | Outcome::Parked { .. } => Some(Fate::Never),
                 Outcome::HandedOver { .. } | Outcome::Seen { .. } => {
                     let since = missed.entry(settlement.trace).or_insert_with(Instant::now);
-                    if settlement.at < long_ago || since.elapsed() >= self.patience {
-                        fates.insert(settlement.trace, Fate::Delivered);
-                    }
+                    let is_long_ago = settlement.at < long_ago || since.elapsed() >= self.patience;
+                    is_long_ago.then_some(Fate::Delivered)
                 }
-                Outcome::Deferred { .. } | Outcome::Unknown => {}
-            }
+                Outcome::Deferred { .. } | Outcome::Unknown => None,
+            };
+            // The last word counts: a person may have had it sent again.
+            match fate {
+                Some(fate) => fates.insert(settlement.trace, fate),
+                None => fates.remove(&settlement.trace),
+            };
         }
         for (trace, body) in missing {
             if let BodyAt::Journal { position, .. } = body
@@ -276,6 +284,12 @@ pub(crate) mod tests {
         ledger.append(settled(trace, "a", no)).await.unwrap();
         assert_eq!(of(&anna).fates(&asked).get(&trace), Some(&Fate::Never));
         assert_eq!(of(&bert).fates(&asked).get(&trace), Some(&Fate::Delivered));
+
+        let parked = Outcome::Parked { reason: "nobody knows".into() };
+        ledger.append(settled(trace, "a", parked)).await.unwrap();
+        assert_eq!(of(&anna).fates(&asked).get(&trace), None, "somebody may have it sent again");
+        let next_day = Written { now: NOW.after(UNDECIDED + Duration::from_secs(1)), ..of(&anna) };
+        assert_eq!(next_day.fates(&asked).get(&trace), Some(&Fate::Never));
 
         // The clock was set back since: only how long it has been missed tells.
         let before = Written { now: NOW, missed: &Missed::default(), ..of(&bert) };
