@@ -17,6 +17,8 @@ pub struct PrimaryOptions {
     pub people: Vec<String>,
     /// Further lines for Postfix's `main.cf`.
     pub postfix: String,
+    /// Further lines for Postfix's `master.cf`; `{dir}` is the primary's directory.
+    pub services: String,
     /// Further lines for Dovecot's configuration.
     pub dovecot: String,
     /// Sieve scripts: local part, script.
@@ -215,7 +217,8 @@ impl Primary {
         let users: String = self.addresses().iter().map(|address| format!("{address} x\n")).collect();
         fs::write(dir.join("conf/users"), users).unwrap();
         fs::write(dir.join("conf/main.cf"), self.main_cf(&dir, options)).unwrap();
-        fs::write(dir.join("conf/master.cf"), master_cf(self.smtp)).unwrap();
+        let services = options.services.replace("{dir}", &self.dir.display().to_string());
+        fs::write(dir.join("conf/master.cf"), master_cf(self.smtp) + &services).unwrap();
     }
 
     fn main_cf(&self, dir: &Path, options: &PrimaryOptions) -> String {

@@ -296,7 +296,12 @@ impl Session {
         self.out.clear();
         self.pass_client(transaction).await?;
         let mut begun = Begun::default();
-        let mail = match client::mail(&transaction.sender, &transaction.with, &self.offered) {
+        // An international recipient makes the whole transaction one (RFC 6531 §3.4); where that is not offered only this
+        // recipient is refused.
+        let foreign = transaction.recipients.iter().any(|recipient| recipient.address.is_international());
+        let utf8 = transaction.with.utf8 || (foreign && self.offered.utf8);
+        let with = MailParameters { utf8, ..transaction.with.clone() };
+        let mail = match client::mail(&transaction.sender, &with, &self.offered) {
             Ok(mail) => mail,
             Err(cannot) => {
                 begun.refuse(0..transaction.recipients.len(), Stage::Mail, &our_words(&cannot));

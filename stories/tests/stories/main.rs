@@ -7,6 +7,7 @@ mod disk;
 mod final_dot;
 mod half;
 mod hostile;
+mod international;
 mod loops;
 mod main_job;
 mod peace;
