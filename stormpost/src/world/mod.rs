@@ -6,6 +6,8 @@ mod tcp;
 pub use dns::Resolver;
 pub use tcp::Tcp;
 
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,13 +31,25 @@ impl Clock for SystemClock {
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
-    fn fill(&self, bytes: &mut [u8]) {
-        if aws_lc_rs::rand::fill(bytes).is_err() {
-            // Keys and trace ids made without randomness would be worse than no program at all.
-            eprintln!("stormpost: the operating system gives no random bytes; stopping");
-            std::process::abort();
+    fn fill(&self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            match getrandom(&mut *bytes, GetRandomFlags::empty()) {
+                Ok(filled) => bytes = &mut bytes[filled..],
+                Err(Errno::INTR) => {}
+                Err(_) => {
+                    // Keys and trace ids made without randomness would be worse than no program at all.
+                    eprintln!("stormpost: the operating system gives no random bytes; stopping");
+                    std::process::abort();
+                }
+            }
         }
     }
+}
+
+/// Lets the library that encrypts connections gather its own randomness, which takes it some 50 ms the first time: on a
+/// thread of its own, before anybody waits for it.
+pub fn gather_randomness() {
+    std::thread::spawn(|| aws_lc_rs::rand::fill(&mut [0; 1]));
 }
 
 /// The real world. `name_server` overrides the machine's own resolvers (tests and closed networks).
@@ -46,5 +60,19 @@ pub fn real(name_server: Option<SocketAddr>) -> World {
         disk: Arc::new(stores_log::FileDisk),
         net: Arc::new(Tcp),
         names: Arc::new(Resolver::new(name_server)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_asked_for_is_filled_with_something_else_each_time() {
+        let mut long = [vec![0; 100_000], vec![0; 100_000]];
+        long.iter_mut().for_each(|bytes| SystemRandom.fill(bytes));
+        assert_ne!(long[0], long[1]);
+        // Of as many bytes, one in 256 is nought.
+        assert!(long.iter().all(|bytes| bytes.iter().filter(|byte| **byte == 0).count() < 1_000));
     }
 }
