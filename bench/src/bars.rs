@@ -167,6 +167,17 @@ fn back(stormpost: &mut Stormpost, port: u16, sent: usize) {
     );
 }
 
+/// Starts Stormpost before a sink, says where it is, and waits until standard input ends.
+pub fn stand(on: &Path) {
+    let lab = Lab::below(on, "stand");
+    let sink = Sink::start();
+    let names = Names::start();
+    let stormpost = stormpost(&lab, sink.port, &names);
+    let edge = stormpost.edge_pid().unwrap_or_default();
+    println!("SMTP on port {}; the inside is process {}, the edge {edge}", stormpost.smtp, stormpost.pid());
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+}
+
 /// The delay that Stormpost adds in peace: from its acknowledgement to the primary's having the message.
 pub fn delay(on: &Path, messages: usize) {
     let lab = Lab::below(on, "delay");

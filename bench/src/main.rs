@@ -27,6 +27,8 @@ enum What {
         #[arg(long, default_value_t = 100_000)]
         queued: usize,
     },
+    /// Starts what is measured and says where it is, so that it can be looked at while it works; ends with its input.
+    Stand(Place),
     /// The delay added in peace, from acknowledgement to the primary.
     Delay {
         #[command(flatten)]
@@ -47,6 +49,7 @@ struct Place {
 fn main() {
     match Arguments::parse().what {
         What::Accept(accept) => accept.run(),
+        What::Stand(place) => bars::stand(&place.on),
         What::Memory(place) => bars::memory(&place.on),
         What::Restart { place, queued } => bars::restart(&place.on, queued),
         What::Delay { place, messages } => bars::delay(&place.on, messages),
