@@ -318,7 +318,15 @@ fn queue(node: &Node) {
     assert_eq!(length(&node.json(0, &["queue", "list", "--from", "@elsewhere.example"])), 0);
     assert_eq!(text(&node.json(0, &["queue", "show", &third]), "/state"), "paused");
     node.said(0, &["queue", "pause", &third, "--reason", "later"]);
-    node.said(0, &["queue", "resume", &third]);
+    let resumed = node.said(0, &["queue", "resume", &third]);
+    assert!(resumed.contains("0 of 1 message go on"), "{resumed}");
+    assert!(resumed.contains("an order pauses deliveries to office (event 1)"), "{resumed}");
+    node.said(0, &["queue", "pause", "--all", "--reason", "moving house"]);
+    node.said(0, &["queue", "pause", "--to", "bert@example.org", "--reason", "he asked"]);
+    let resumed = node.said(0, &["queue", "resume", "--all"]);
+    assert!(resumed.contains("anna paused what is for bert@example.org (he asked)"), "{resumed}");
+    assert!(resumed.contains("end it with: stormpost queue resume --to bert@example.org"), "{resumed}");
+    node.said(0, &["queue", "resume", "--to", "bert@example.org"]);
     assert!(node.said(1, &["queue", "retry", "--to", "nobody@example.org"]).contains("nothing was done"));
     assert!(node.said(1, &["journal", "erase", &third, "--reason", "asked to"]).contains("still waits"));
     assert!(node.said(0, &["queue", "delete", &third, "--reason", "spam"]).contains("1 message"));

@@ -1,110 +1,37 @@
 //! What people do to the queue, and what age does.
 
 use crate::history::{Errand, is_about};
-use crate::lane::LaneName;
-use crate::queue::{Key, NewItem, Queue, State, Way};
+use crate::queue::{Key, NewItem, State, Way};
 use crate::road::Journey;
 use crate::route::{Errands, patience};
 use crate::settle::{ToSettle, tell_delay};
 use std::time::Duration;
 use stores_ledger::{Act, QueueAct};
 use tokio::time::Instant;
-use words_mail::{Address, Destination, Outcome, Reply, Time, TraceId};
+use words_mail::{Address, Outcome, Reply, Time, TraceId};
 
-/// Pauses remembered at most; a person cannot set more by hand.
-const STOPS_MAX: usize = 1_000;
 /// Items looked at for their age at once.
 const AGED_MAX: usize = 500;
-
-/// Which mail people let wait.
-#[derive(Debug, Default)]
-pub(crate) struct Stops {
-    acts: Vec<QueueAct>,
-    /// Acts that were durable before the start and must be obeyed by what they find.
-    earlier: Vec<QueueAct>,
-}
-
-/// A whole lane, or everything: no message or recipient is named.
-fn names_nobody(act: &QueueAct) -> bool {
-    act.trace.is_none() && act.recipient.is_none()
-}
-
-fn lane_of(destination: &Destination) -> LaneName {
-    match destination {
-        Destination::Primary(primary) => LaneName::Primary(primary.clone()),
-        Destination::Internet(domain) => LaneName::Domain(domain.clone()),
-        Destination::Mailbox => LaneName::Mailbox,
-    }
-}
-
-impl Stops {
-    pub(crate) fn from_acts(acts: Vec<QueueAct>) -> Stops {
-        let mut stops = Stops::default();
-        for act in &acts {
-            stops.add(act);
-        }
-        stops.earlier = acts
-            .into_iter()
-            .filter(|act| matches!(act.act, Act::Delete | Act::Bounce | Act::Redirect { .. }))
-            .collect();
-        stops
-    }
-
-    /// Remembers a pause, or forgets those that a resumption ends.
-    pub(crate) fn add(&mut self, act: &QueueAct) {
-        match act.act {
-            Act::Pause if self.acts.len() < STOPS_MAX => self.acts.push(act.clone()),
-            Act::Pause => tracing::error!("too many pauses of the queue; resume some first"),
-            Act::Resume => self.acts.retain(|stop| {
-                let ends = act.trace.is_none_or(|trace| stop.trace == Some(trace))
-                    && act.recipient.as_ref().is_none_or(|r| stop.recipient.as_ref() == Some(r))
-                    && act.destination.as_ref().is_none_or(|d| stop.destination.as_ref() == Some(d));
-                !ends
-            }),
-            _ => {}
-        }
-    }
-
-    /// Whether a recipient waits because a person said so.
-    pub(crate) fn is_stopped(
-        &self,
-        trace: TraceId,
-        _at: Time,
-        recipient: &Address,
-        destination: &Destination,
-    ) -> bool {
-        *destination != Destination::Mailbox
-            && self.acts.iter().any(|act| is_about(act, trace, recipient, destination))
-    }
-
-    /// Halts the lanes that are paused as a whole.
-    pub(crate) fn halt(&self, queue: &mut Queue) {
-        for act in self.acts.iter().filter(|act| names_nobody(act)) {
-            if let Some(destination) = &act.destination {
-                queue.halt(&lane_of(destination), true);
-            }
-        }
-    }
-}
 
 impl Journey {
     /// Obeys what a person did to the queue.
     pub(crate) fn obey(&mut self, act: &QueueAct) {
         tracing::info!(by = %act.by, reason = %act.reason, act = ?act.act, "queue");
-        self.stops.add(act);
+        let stops = {
+            let mut stops = self.road.stops();
+            stops.add(act);
+            stops.clone()
+        };
         let now = Instant::now();
         let keys = self.meant(act);
         match &act.act {
             Act::Pause | Act::Resume => {
-                let pause = act.act == Act::Pause;
                 let mut queue = self.road.queue();
-                if let Some(destination) = act.destination.as_ref().filter(|_| names_nobody(act)) {
-                    queue.halt(&lane_of(destination), pause);
-                }
+                stops.halt(&mut queue, act.destination.as_ref());
                 for (key, trace) in keys {
-                    let stopped = queue.item(&key).is_some_and(|item| {
-                        self.stops.is_stopped(trace, act.at, &item.recipient, &item.destination)
-                    });
+                    let stopped = queue
+                        .item(&key)
+                        .is_some_and(|item| stops.is_stopped(trace, &item.recipient, &item.destination));
                     queue.stop(key, stopped, now);
                 }
             }
@@ -123,7 +50,7 @@ impl Journey {
 
     /// Acts that were recorded before a crash and not carried out: what they are about is still here.
     pub(crate) fn obey_earlier(&mut self) {
-        for act in std::mem::take(&mut self.stops.earlier) {
+        for act in std::mem::take(&mut self.earlier) {
             for (key, _) in self.meant(&act) {
                 self.take_out(key, &act);
             }

@@ -1,6 +1,7 @@
 //! What the logs say is done already, read once at a start.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::stops::Stops;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use stores_ledger::{Act, Entry, Ledger, QueueAct, Settlement};
 use stores_log::Position;
@@ -51,7 +52,9 @@ pub(crate) struct History {
     known: HashMap<Errand, (u32, u32)>,
     tried: HashMap<Errand, Tried>,
     /// What people did to the queue, in order, still to be obeyed by what is not done.
-    pub(crate) acts: Vec<QueueAct>,
+    pub(crate) acts: VecDeque<QueueAct>,
+    /// What people let wait.
+    pub(crate) stops: Stops,
     /// Where reading the ledger goes on.
     pub(crate) ledger: Option<Position>,
 }
@@ -156,9 +159,12 @@ impl History {
                 self.done.remove(&errand);
             }
         }
-        self.acts.push(act);
-        if self.acts.len() > ACTS_MAX {
-            self.acts.remove(0);
+        self.stops.add(&act);
+        if matches!(act.act, Act::Delete | Act::Bounce | Act::Redirect { .. }) {
+            self.acts.push_back(act);
+            if self.acts.len() > ACTS_MAX {
+                self.acts.pop_front();
+            }
         }
     }
 

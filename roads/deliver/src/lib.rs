@@ -21,6 +21,7 @@ mod send;
 mod settings;
 mod settle;
 mod sign;
+mod stops;
 mod turn;
 mod view;
 mod waits;
@@ -31,6 +32,7 @@ pub use road::Deliver;
 pub use settings::{Parts, PrimaryRoute, Settings};
 pub use sign::{KeyKind, MadeKey, Signer, make_key};
 pub use view::{Counts, Cursor, Filter, LaneView, Page, QueueView, Queued, QueuedRecipient, Standing};
+pub use waits::Holds;
 
 #[cfg(test)]
 mod tests;

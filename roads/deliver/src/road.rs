@@ -3,7 +3,6 @@
 mod doubt;
 mod follow;
 
-use crate::acts::Stops;
 use crate::door::Answer;
 use crate::history::{Errand, History, is_listed};
 use crate::lane::LaneName;
@@ -13,12 +12,13 @@ use crate::queue::{Job, Key, Next, Queue, Rules, State, Turn, Way};
 use crate::send::{Handed, carry_out};
 use crate::settings::{Parts, Settings};
 use crate::settle::{Settled, ToSettle, settle};
+use crate::stops::Stops;
 use crate::view::{Counts, QueueView, Standing, Toward, standing};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stores_journal::{JournalEntry, JournalScan};
-use stores_ledger::{Entry, InForce, LedgerScan, Settlement};
+use stores_ledger::{Entry, InForce, LedgerScan, QueueAct, Settlement};
 use stores_log::Position;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -55,6 +55,7 @@ pub(crate) struct Road {
     pub(crate) wake: Notify,
     queue: Mutex<Queue>,
     listed: Mutex<BTreeMap<Errand, Listed>>,
+    stops: Mutex<Stops>,
     totals: Mutex<Totals>,
 }
 
@@ -66,6 +67,8 @@ struct Totals {
     caught_up: bool,
     /// Up to where the journal is in the queue.
     through: Position,
+    /// Up to where the ledger was obeyed.
+    obeyed: Position,
     alarm: Option<String>,
 }
 
@@ -76,6 +79,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Road {
     pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
         lock(&self.queue)
+    }
+
+    pub(crate) fn stops(&self) -> MutexGuard<'_, Stops> {
+        lock(&self.stops)
     }
 
     pub(crate) fn listed(&self) -> MutexGuard<'_, BTreeMap<Errand, Listed>> {
@@ -178,6 +185,7 @@ impl Deliver {
             wake: Notify::new(),
             queue: Mutex::new(Queue::new(rules)),
             listed: Mutex::default(),
+            stops: Mutex::default(),
             totals: Mutex::default(),
         };
         Deliver { road: Arc::new(road) }
@@ -231,7 +239,8 @@ enum About {
 pub(crate) struct Journey {
     pub(crate) road: Arc<Road>,
     history: History,
-    pub(crate) stops: Stops,
+    /// Acts that were durable before the start and must be obeyed by what they find.
+    pub(crate) earlier: VecDeque<QueueAct>,
     scan: JournalScan,
     ledger: LedgerScan,
     pub(crate) orders: Arc<InForce>,
@@ -256,7 +265,8 @@ impl Journey {
         let ledger = road.parts.ledger.scan(history.ledger);
         let mut orders_changed = road.parts.ledger.orders();
         let orders = orders_changed.borrow_and_update().clone();
-        let stops = Stops::from_acts(std::mem::take(&mut history.acts));
+        let earlier = std::mem::take(&mut history.acts);
+        *road.stops() = std::mem::take(&mut history.stops);
         {
             let mut listed = road.listed();
             for (errand, settlement) in std::mem::take(&mut history.listed) {
@@ -270,7 +280,7 @@ impl Journey {
         Journey {
             road,
             history,
-            stops,
+            earlier,
             scan,
             ledger,
             orders,
@@ -292,7 +302,8 @@ impl Journey {
     async fn run(&mut self, shutdown: &mut watch::Receiver<bool>) {
         let mut arrivals = self.road.parts.arrivals.clone();
         let mut durable = self.road.parts.ledger.durable();
-        self.stops.halt(&mut self.road.queue());
+        let stops = self.road.stops().clone();
+        stops.halt(&mut self.road.queue(), None);
         loop {
             self.more = self.follow();
             self.timers();

@@ -121,6 +121,6 @@ fn decide(desk: &Desk, arguments: DecideArguments, kind: RequestKind) -> Ended {
         let (number, plane, from, to) = (order.number, order.plane, order.from, order.to);
         desk.output.say(&format!("order {number}: {} {plane} {from} -> {to}{until}", order.primary));
     }
-    desk.output.say(&words);
+    words.lines().for_each(|line| desk.output.say(line));
     Ok(code::WELL)
 }

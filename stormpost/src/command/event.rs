@@ -52,7 +52,7 @@ pub(super) fn reconcile(desk: &Desk, arguments: ReconcileArguments) -> Ended {
     let event = arguments.event.map(EventId);
     let (items, words) = desk.call(Request::Reconcile { primary, event })?;
     let code = show_all(desk, items, true);
-    desk.output.say(&words);
+    words.lines().for_each(|line| desk.output.say(line));
     Ok(code)
 }
 

@@ -369,7 +369,7 @@ impl Desk {
 
     /// Ends a command that changed something: with the node's words, or as JSON `{"done": "…"}`.
     pub(crate) fn done(&self, words: &str) -> u8 {
-        self.output.say(words);
+        words.lines().for_each(|line| self.output.say(line));
         self.output.value(&serde_json::json!({ "done": words }));
         code::WELL
     }

@@ -21,13 +21,15 @@ pub enum QueueVerb {
         /// Its trace id.
         trace: TraceId,
     },
-    /// Let messages wait until resumed.
+    /// Let messages wait until resumed: what is here, and with --all, --primary, --domain or --to ADDRESS also what comes
+    /// later. The narrower word wins (message, address, primary or domain, all), then the newer.
     #[command(
         after_long_help = "Examples:\n  stormpost queue pause --domain slow.example --reason \"asked us to\"\n  stormpost queue pause \
                            --all --reason \"moving house\""
     )]
     Pause(Act),
-    /// End such a wait.
+    /// End such a wait, and say what still holds messages: an order, or a pause of another scope. Within a wider pause this
+    /// makes an exception to it.
     Resume(Act),
     /// Try at once; a parked message is taken up again.
     #[command(

@@ -6,6 +6,7 @@ use crate::lane::LaneName;
 use crate::queue::{Key, State};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use stores_log::Position;
 use tokio::time::Instant;
 use words_mail::{Outcome, PrimaryId};
 
@@ -13,6 +14,11 @@ impl Road {
     /// Whether everything that was accepted before the start is in the queue or settled.
     pub(crate) fn knows_all(&self) -> bool {
         lock(&self.totals).caught_up
+    }
+
+    /// Up to where the ledger was obeyed.
+    pub(crate) fn obeyed(&self) -> Position {
+        lock(&self.totals).obeyed
     }
 }
 

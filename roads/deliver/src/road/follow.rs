@@ -53,11 +53,12 @@ impl Journey {
         for errand in errands {
             self.add(entry, errand);
         }
+        let stops = self.road.stops();
         let mut queue = self.road.queue();
         for key in queue.of_mail(entry.position) {
-            let stopped = queue.item(&key).is_some_and(|item| {
-                self.stops.is_stopped(trace, entry.accepted.at, &item.recipient, &item.destination)
-            });
+            let stopped = queue
+                .item(&key)
+                .is_some_and(|item| stops.is_stopped(trace, &item.recipient, &item.destination));
             if stopped {
                 queue.stop(key, true, Instant::now());
             }
@@ -111,6 +112,11 @@ impl Journey {
     }
 
     pub(super) fn follow_ledger(&mut self) {
+        self.read_ledger();
+        lock(&self.road.totals).obeyed = self.ledger.position();
+    }
+
+    fn read_ledger(&mut self) {
         let now = Instant::now();
         for _ in 0..FOLLOW_BATCH * 16 {
             let entered = match self.ledger.next() {

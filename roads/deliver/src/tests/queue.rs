@@ -64,6 +64,44 @@ async fn everything_may_be_paused_and_resumed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_primary_that_is_resumed_goes_on_while_all_else_waits_also_after_a_restart() {
+    let mut house = House::new();
+    let life = house.live();
+    life.act(Act::Pause, None).await;
+    life.accept(mail(&["anna@x.example"], "m0")).await;
+    sleep(5 * SECOND).await;
+    assert!(house.office().stored().is_empty());
+    let resume = QueueAct {
+        at: life.world.clock.now(),
+        by: "anna".into(),
+        reason: "because".into(),
+        act: Act::Resume,
+        trace: None,
+        recipient: None,
+        destination: Some(Destination::Primary(PrimaryId("office".into()))),
+    };
+    assert!(matches!(life.view.still_paused(std::slice::from_ref(&resume))[..], [(Holds::Pause(_), 1)]));
+    life.ledger.append(Entry::QueueAct(resume.clone())).await.unwrap();
+    life.settle_down(5 * SECOND).await;
+    assert_eq!(house.office().subjects(), ["m0"]);
+    life.kill().await;
+    let life = house.live();
+    life.accept(mail(&["anna@x.example"], "m1")).await;
+    life.settle_down(5 * SECOND).await;
+    assert_eq!(house.office().subjects(), ["m0", "m1"], "the exception outlives a restart");
+
+    // An order holds whatever people resume, and that is told.
+    life.pause(true).await;
+    life.accept(mail(&["anna@x.example"], "m2")).await;
+    sleep(5 * SECOND).await;
+    let held = life.view.still_paused(&[resume]);
+    assert!(matches!(held[..], [(Holds::Order(_, None), 1)]), "{held:?}");
+    life.pause(false).await;
+    life.settle_down(5 * SECOND).await;
+    life.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_act_recorded_before_a_crash_is_carried_out_after_it() {
     let mut house = House::new();
     let life = house.live();

@@ -7,9 +7,11 @@ use super::{Answers, Caller, Ended, No, off_loop, reason};
 use crate::control::protocol::{
     ITEMS_MAX, Item, QueueAct, QueueDeed, QueueQuery, QueueState, Queued, QueuedRecipient,
 };
-use roads_deliver::{Cursor, Filter, QueueView, Standing};
-use stores_ledger::{Act, Entry};
+use roads_deliver::{Cursor, Filter, Holds, QueueView, Standing};
+use std::time::Duration;
+use stores_ledger::{Act, Entry, InForce};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use words_mail::{Address, Destination, Time, TraceId};
 
 /// Messages that are listed at a time.
@@ -20,6 +22,10 @@ const NAMED_MAX: usize = 100_000;
 const PAUSES_MAX: usize = 500;
 /// Acts that are written at the same time, so that they share a sync.
 const TOGETHER: usize = 256;
+
+/// How long delivery may take to obey what was written down, before people are answered all the same.
+const OBEYED_WAIT: Duration = Duration::from_secs(5);
+const OBEYED_LOOK: Duration = Duration::from_millis(10);
 
 /// What one entry in the ledger is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +91,30 @@ impl Answers {
             )));
         }
         let named = abouts.len();
+        let acts: Vec<_> =
+            abouts.iter().map(|about| entry(about.clone(), &deed, self.now(), &why, &caller.by)).collect();
         self.write_acts(abouts, &deed, &why, caller).await?;
+        let view = self.parts.queue.clone();
+        self.until_obeyed(&view).await;
         tracing::info!(by = %caller.by, deed = ?deed, messages, entries = named, "queue act");
+        if deed == QueueDeed::Resume {
+            let held = off_loop(move || Ok(view.still_paused(&acts))).await?;
+            return Ok(resumed(messages, &held, &self.parts.ledger.in_force()));
+        }
         Ok(words(&deed, messages, whole(&which, &deed).is_some()))
+    }
+
+    /// Waits until delivery has done what is written down: what is told afterwards is so.
+    async fn until_obeyed(&self, view: &QueueView) {
+        let written = *self.parts.ledger.durable().borrow();
+        let obeyed = async {
+            while view.obeyed() < written {
+                sleep(OBEYED_LOOK).await;
+            }
+        };
+        if timeout(OBEYED_WAIT, obeyed).await.is_err() {
+            tracing::warn!("delivery has not come to what was asked of the queue yet");
+        }
     }
 
     /// Mail must not be sent where nobody here may send to.
@@ -153,7 +180,7 @@ pub(crate) fn whole(which: &QueueQuery, deed: &QueueDeed) -> Option<About> {
     if !matches!(deed, QueueDeed::Pause | QueueDeed::Resume) {
         return None;
     }
-    let QueueQuery { trace: None, primary, domain, from: None, to: None, state: None, .. } = which else {
+    let QueueQuery { trace: None, primary, domain, from: None, to, state: None, limit: None } = which else {
         return None;
     };
     let destination = match (primary, domain) {
@@ -162,7 +189,13 @@ pub(crate) fn whole(which: &QueueQuery, deed: &QueueDeed) -> Option<About> {
         (None, None) => None,
         (Some(_), Some(_)) => return None,
     };
-    Some(About { trace: None, recipient: None, destination })
+    // Everybody of a domain is no scope of its own: those are named one by one.
+    let recipient = match to.as_deref() {
+        None => None,
+        Some(domain) if domain.starts_with('@') => return None,
+        Some(one) => Some(Address::parse(one).ok()?),
+    };
+    Some(About { trace: None, recipient, destination })
 }
 
 struct Meant {
@@ -202,18 +235,72 @@ fn meant(view: &QueueView, query: &QueueQuery, deed: &QueueDeed) -> Meant {
     found
 }
 
+/// What a resumption did, and what still holds some of it.
+pub(crate) fn resumed(messages: usize, held: &[(Holds, usize)], in_force: &InForce) -> String {
+    let waiting: usize = held.iter().map(|(_, count)| count).sum();
+    // A message with two recipients may be held by two pauses.
+    let free = messages.saturating_sub(waiting);
+    let count = |messages: usize| match messages {
+        1 => "1 message".to_owned(),
+        many => format!("{many} messages"),
+    };
+    if held.is_empty() {
+        return format!("{} {}", count(messages), if messages == 1 { "goes on" } else { "go on" });
+    }
+    let mut lines =
+        vec![format!("{free} of {} {}", count(messages), if free == 1 { "goes on" } else { "go on" })];
+    for (by, messages) in held {
+        let by = match by {
+            Holds::Order(primary, account) => {
+                let whose = account
+                    .as_ref()
+                    .map_or_else(|| primary.to_string(), |who| format!("{primary} for {who}"));
+                let event = in_force.open_event(primary).map(|event| format!(" (event {})", event.id));
+                format!(
+                    "an order pauses deliveries to {whose}{}; see: stormpost status",
+                    event.unwrap_or_default()
+                )
+            }
+            Holds::Pause(act) => {
+                let reason = if act.reason.is_empty() { String::new() } else { format!(" ({})", act.reason) };
+                let (what, end) = scope(act);
+                format!("{} paused {what}{reason}; end it with: stormpost queue resume {end}", act.by)
+            }
+        };
+        lines.push(format!("{} still paused: {by}", count(*messages)));
+    }
+    lines.join("\n")
+}
+
+/// What a pause is about, in words and as the command line names it.
+fn scope(act: &stores_ledger::QueueAct) -> (String, String) {
+    let (what, end) = match (&act.trace, &act.recipient, &act.destination) {
+        (Some(trace), ..) => (format!("message {trace}"), trace.to_string()),
+        (None, Some(who), _) => (format!("what is for {who}"), format!("--to {who}")),
+        (None, None, Some(Destination::Primary(primary))) => {
+            (format!("what is for {primary}"), format!("--primary {primary}"))
+        }
+        (None, None, Some(Destination::Internet(domain))) => {
+            (format!("what is for {domain}"), format!("--domain {domain}"))
+        }
+        (None, None, _) => ("everything".to_owned(), "--all".to_owned()),
+    };
+    match (&act.trace, &act.recipient, &act.destination) {
+        (None, Some(_), Some(Destination::Primary(primary))) => (what, format!("{end} --primary {primary}")),
+        (None, Some(_), Some(Destination::Internet(domain))) => (what, format!("{end} --domain {domain}")),
+        _ => (what, end),
+    }
+}
+
 fn words(deed: &QueueDeed, messages: usize, is_whole: bool) -> String {
     let (count, s) = match messages {
         1 => ("1 message".to_owned(), "s"),
         many => (format!("{many} messages"), ""),
     };
     match (deed, is_whole) {
-        (QueueDeed::Pause, true) => format!("{count} and what comes later wait until resumed"),
+        (QueueDeed::Pause, true) => format!("{count} now, and what comes later, wait until resumed"),
         (QueueDeed::Pause, false) => format!("{count} wait{s} until resumed"),
-        (QueueDeed::Resume, _) if s.is_empty() => {
-            format!("{count} go on, unless an order or another pause holds them")
-        }
-        (QueueDeed::Resume, _) => format!("{count} goes on, unless an order or another pause holds it"),
+        (QueueDeed::Resume, _) => resumed(messages, &[], &InForce::default()),
         (QueueDeed::Retry, _) => format!("{count} tried again now"),
         (QueueDeed::Redirect(to), _) => format!("{count} redirected to {to}"),
         (QueueDeed::Delete, _) => {
