@@ -48,7 +48,7 @@ pub use writer::{BodyLoop, Writer};
 use body::BODIES;
 use frame::{Facts, SALT_LEN, content_hash};
 use options::{FRAME_MAX, META_MAX};
-use queue::Waiting;
+use queue::{Haste, Waiting};
 use serde::{Deserialize, Serialize};
 use shared::{Shared, disk};
 use std::fmt;
@@ -195,8 +195,20 @@ impl Log {
     /// As [`Log::enqueue`].
     pub fn enqueue_hashed(&self, draft: Draft, body_hash: [u8; 32]) -> Result<Pending, AppendError> {
         let (done, pending) = oneshot::channel();
-        self.push(draft, body_hash, Some(done))?;
+        self.push(draft, body_hash, Some(done), Haste::Now)?;
         Ok(Pending(pending))
+    }
+
+    /// Hands a record over that is in no hurry, and waits until it is durable: it rides with the next batch, or is
+    /// written after `gather_after`, so that several need one sync and keep nobody else from the disk.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn append_soon(&self, draft: Draft) -> Result<Appended, AppendError> {
+        let (done, pending) = oneshot::channel();
+        let body_hash = body_hash(&draft.body);
+        self.push(draft, body_hash, Some(done), Haste::Soon)?;
+        Pending(pending).await
     }
 
     /// Hands a record over and waits until it is durable.
@@ -211,7 +223,7 @@ impl Log {
     /// `lazy_after`. When the log takes nothing, it is dropped with a warning.
     pub fn append_lazy(&self, draft: Draft) {
         let body_hash = body_hash(&draft.body);
-        if let Err(error) = self.push(draft, body_hash, None) {
+        if let Err(error) = self.push(draft, body_hash, None, Haste::Lazy) {
             tracing::warn!(why = %error, "a record that nobody waits for was not stored");
         }
     }
@@ -259,6 +271,7 @@ impl Log {
         draft: Draft,
         body_hash: [u8; 32],
         done: Option<oneshot::Sender<Result<Appended, AppendError>>>,
+        haste: Haste,
     ) -> Result<(), AppendError> {
         if self.shared.is_failed() {
             return Err(AppendError::Failed);
@@ -277,7 +290,7 @@ impl Log {
         // Hashed here, on the producer's thread: the writer has only the chain to do.
         let content = content_hash(&salt, draft.kind, &draft.meta, body_len, &body_hash);
         let facts = Facts { salt, body_len, erased: None, meta: draft.meta };
-        self.shared.queue.push(Waiting { kind: draft.kind, facts, content, body: draft.body, done })
+        self.shared.queue.push(Waiting { kind: draft.kind, facts, content, body: draft.body, done, haste })
     }
 }
 

@@ -61,6 +61,8 @@ pub struct LogOptions {
     pub body_sync_every: u64,
     /// The most body files being written at once; beyond it `Busy`.
     pub bodies_max: usize,
+    /// How long a record that is not in a hurry may wait for company, while somebody waits for it.
+    pub gather_after: Duration,
     /// How long a lazy record may wait for company.
     pub lazy_after: Duration,
     /// Broken on purpose: acknowledges a batch, and syncs it only before the next. A checker that does not catch this
@@ -109,6 +111,7 @@ impl Default for LogOptions {
             inline_max: 1 << 20,
             body_sync_every: 2 << 20,
             bodies_max: 1024,
+            gather_after: Duration::from_millis(5),
             lazy_after: Duration::from_millis(50),
             #[cfg(any(test, feature = "faults"))]
             acknowledge_before_sync: false,

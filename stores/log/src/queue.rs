@@ -9,6 +9,7 @@ use crate::{AppendError, Appended, Body};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -18,8 +19,20 @@ pub(crate) struct Waiting {
     pub(crate) facts: Facts,
     pub(crate) content: Hash,
     pub(crate) body: Body,
-    /// `None` when it is lazy.
+    /// `None` when nobody waits.
     pub(crate) done: Option<oneshot::Sender<Result<Appended, AppendError>>>,
+    pub(crate) haste: Haste,
+}
+
+/// How soon a record is written. Whatever its haste, it goes with the next batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// At once.
+    Now,
+    /// After `gather_after` at the latest.
+    Soon,
+    /// After `lazy_after` at the latest.
+    Lazy,
 }
 
 impl Waiting {
@@ -53,6 +66,8 @@ pub(crate) struct Queue {
     inner: Mutex<Inner>,
     records_max: usize,
     bytes_max: usize,
+    gather_after: Duration,
+    lazy_after: Duration,
     pub(crate) records_wake: Notify,
     pub(crate) bodies_wake: Notify,
 }
@@ -61,9 +76,10 @@ pub(crate) struct Queue {
 struct Inner {
     records: VecDeque<Entry>,
     bytes: usize,
-    /// Records somebody waits for.
+    /// Records that are to be written at once.
     urgent: usize,
-    lazy_since: Option<Instant>,
+    /// When the others are to be written.
+    due: Option<Instant>,
     bodies: VecDeque<BodyJob>,
     closed: bool,
 }
@@ -74,6 +90,8 @@ impl Queue {
             inner: Mutex::new(Inner::default()),
             records_max: options.queue_max,
             bytes_max: options.queue_bytes,
+            gather_after: options.gather_after,
+            lazy_after: options.lazy_after,
             records_wake: Notify::new(),
             bodies_wake: Notify::new(),
         }
@@ -91,16 +109,25 @@ impl Queue {
             return Err(AppendError::Busy);
         }
         inner.bytes += bytes;
-        let urgent = waiting.done.is_some();
-        if urgent {
-            inner.urgent += 1;
-        } else {
-            inner.lazy_since.get_or_insert_with(Instant::now);
+        let after = match waiting.haste {
+            Haste::Now => None,
+            Haste::Soon => Some(self.gather_after),
+            Haste::Lazy => Some(self.lazy_after),
+        };
+        let mut earlier = true;
+        match after.map(|after| Instant::now() + after) {
+            None => inner.urgent += 1,
+            Some(due) => {
+                earlier = inner.due.is_none_or(|known| due < known);
+                if earlier {
+                    inner.due = Some(due);
+                }
+            }
         }
-        let first_lazy = !urgent && inner.records.is_empty();
         inner.records.push_back(Entry::Record(waiting));
         drop(inner);
-        if urgent || first_lazy {
+        // The writer knows already when it is to write the others.
+        if earlier {
             self.records_wake.notify_one();
         }
         Ok(())
@@ -134,7 +161,7 @@ impl Queue {
                     }
                     bytes += more;
                     inner.bytes -= more;
-                    inner.urgent -= usize::from(waiting.done.is_some());
+                    inner.urgent -= usize::from(waiting.haste == Haste::Now);
                     batch.push(entry);
                 }
                 Entry::Roll(_) => {
@@ -145,15 +172,15 @@ impl Queue {
             }
         }
         if inner.records.is_empty() {
-            inner.lazy_since = None;
+            inner.due = None;
         }
         batch
     }
 
-    /// Whether somebody waits, and since when at least one lazy record does.
+    /// Whether a record is to be written at once, and when others are.
     pub(crate) fn waiting(&self) -> (bool, Option<Instant>) {
         let inner = lock(&self.inner);
-        (inner.urgent > 0, inner.lazy_since)
+        (inner.urgent > 0, inner.due)
     }
 
     /// Whether nothing waits; bodies count when asked for.

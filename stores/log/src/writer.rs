@@ -129,11 +129,11 @@ impl Writer {
 
     fn deadline(&self) -> Option<Instant> {
         let options = &self.shared.options;
-        let lazy = self.shared.queue.waiting().1.map(|since| since + options.lazy_after);
+        let due = self.shared.queue.waiting().1;
         let seal = self.active.as_ref().and_then(|a| a.since).map(|since| since + options.seal_after);
         let full = *self.shared.health.borrow() == crate::LogHealth::NoSpace;
         let look = full.then(|| Instant::now() + LOOK_AGAIN);
-        [lazy, seal, look].into_iter().flatten().min()
+        [due, seal, look].into_iter().flatten().min()
     }
 
     /// Does what is due; `false` when nothing was.
@@ -148,10 +148,10 @@ impl Writer {
         if *self.shared.health.borrow() == crate::LogHealth::NoSpace {
             self.shared.has_room(0);
         }
-        let (urgent, lazy_since) = self.shared.queue.waiting();
-        let lazy_due = lazy_since.is_some_and(|since| since.elapsed() >= options.lazy_after);
-        let last_call = lazy_since.is_some() && self.shared.queue.is_closed();
-        if !(urgent || lazy_due || last_call) {
+        let (urgent, due) = self.shared.queue.waiting();
+        let is_due = due.is_some_and(|due| due <= Instant::now());
+        let last_call = due.is_some() && self.shared.queue.is_closed();
+        if !(urgent || is_due || last_call) {
             return false;
         }
         let records_max = options.batch_records.min(usize::from(u16::MAX));

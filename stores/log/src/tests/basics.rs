@@ -86,3 +86,26 @@ fn a_lazy_record_waits_for_company_but_not_long() {
     });
     assert_eq!(house.records().len(), 1);
 }
+
+#[test]
+fn a_record_in_no_hurry_waits_a_moment_and_rides_with_one_that_is() {
+    let house = House::new(6);
+    house.with(|log| async move {
+        let begun = tokio::time::Instant::now();
+        let (one, two) = tokio::join!(log.append_soon(draft("one")), log.append_soon(draft("two")));
+        let waited = begun.elapsed();
+        assert!(waited >= Duration::from_millis(5) && waited < Duration::from_millis(10), "{waited:?}");
+        assert_eq!((one.unwrap().seq, two.unwrap().seq), (1, 2));
+        assert_eq!(log.counts().syncs, 1);
+        // An earlier time counts, whoever came first.
+        log.append_lazy(draft("lazy"));
+        let begun = tokio::time::Instant::now();
+        log.append_soon(draft("soon")).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_millis(10));
+        let begun = tokio::time::Instant::now();
+        let (soon, now) = tokio::join!(log.append_soon(draft("soon")), log.append(draft("now")));
+        assert_eq!((soon.unwrap().seq, now.unwrap().seq), (5, 6));
+        assert_eq!((begun.elapsed(), log.counts().syncs), (Duration::ZERO, 3));
+    });
+    assert_eq!(house.records().len(), 6);
+}
