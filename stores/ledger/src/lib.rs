@@ -69,13 +69,18 @@ impl Ledger {
     }
 
     /// Writes an entry and returns its sequence number when it is durable. An order is in force from then on, and
-    /// not before.
+    /// not before. A settlement says what has happened: it waits a few milliseconds for others, so that one sync does
+    /// for them all.
     ///
     /// # Errors
     /// See [`AppendError`].
     pub async fn append(&self, entry: Entry) -> Result<u64, AppendError> {
         let is_followed = matches!(entry, Entry::Order(_) | Entry::Request(_));
-        let appended = self.log.append(draft(&entry)).await?;
+        let draft = draft(&entry);
+        let appended = match entry {
+            Entry::Settlement(_) => self.log.append_soon(draft).await?,
+            _ => self.log.append(draft).await?,
+        };
         if is_followed {
             self.follow();
         }
