@@ -49,6 +49,8 @@ pub struct Plan {
     pub length: Duration,
     /// Whether the view is kept in a file, so that it can outlive a crash.
     pub view_in_file: bool,
+    /// Whether people throw away most of what comes, soon.
+    pub tidy: bool,
 }
 
 /// The longest trouble, in seconds.
@@ -72,15 +74,16 @@ impl Plan {
             people: (dice.range(2, 4) as usize, dice.range(4, 12) as usize),
             length,
             view_in_file: dice.one_in(3),
+            tidy: dice.one_in(6),
         }
     }
 
-    /// A life in which nothing goes wrong but that the node dies once at a named place.
-    pub fn with_crash_at(seed: u64, name: &'static str, after: u64, crash: Crash) -> Plan {
-        let armed = Armed { name: Some(name), after, crash };
-        let mut plan = Plan::of(seed);
-        plan.troubles.insert(0, (Duration::ZERO, Trouble::At(armed)));
-        plan
+    /// The same life, in which the node also dies at these named places.
+    #[must_use]
+    pub fn with_deaths(mut self, deaths: impl IntoIterator<Item = Armed>) -> Plan {
+        let deaths = deaths.into_iter().map(|armed| (Duration::ZERO, Trouble::At(armed)));
+        self.troubles.splice(0..0, deaths);
+        self
     }
 
     fn trouble(dice: &Dice) -> Trouble {
@@ -107,7 +110,8 @@ impl Plan {
             7 => Trouble::Partition(long(dice)),
             8 => Trouble::Cables,
             9 => {
-                let hours = *dice.pick(&[-24i64, -1, 1, 24]);
+                // Less than the day for which a repeat is recognised: afterwards nobody can tell it from a new message.
+                let hours = *dice.pick(&[-24i64, -1, 1, 20]);
                 Trouble::Clock(hours * 3_600_000_000 + i64::try_from(dice.range(0, 1_000_000)).unwrap_or(0))
             }
             10 => Trouble::FailSync(dice.range(0, 10)),

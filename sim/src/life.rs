@@ -182,6 +182,7 @@ impl Life {
             self.findings.push(format!("somebody never got through: {:?}", self.unanswered()));
         }
         self.drain().await;
+        self.power.disarm(false);
         sleep(AFTERWARDS).await;
         self.judge().await;
         self.close().await;
@@ -220,7 +221,7 @@ impl Life {
         }
         for (who, diary) in &self.diaries {
             let person = self.person(who, diary);
-            workers.spawn(person.run(self.plan.people.1, pause(self.plan.people.1)));
+            workers.spawn(person.run(self.plan.people.1, pause(self.plan.people.1), self.plan.tidy));
         }
         workers
     }
@@ -296,7 +297,7 @@ impl Life {
             Deed::Other(Trouble::FailSync(after)) => self.disk.fail_sync(after),
             Deed::Other(Trouble::FailAppend(after)) => self.disk.fail_append(after),
             Deed::Other(Trouble::Crash(crash)) => self.power.strike(crash, "fate"),
-            Deed::Other(Trouble::At(armed)) => self.power.arm(Some(armed)),
+            Deed::Other(Trouble::At(armed)) => self.power.arm(armed),
             Deed::Other(_) => self.supervisor.ask_to_stop(),
         }
     }
@@ -311,7 +312,8 @@ impl Life {
         self.disk.set_capacity(None);
         self.disk.fail_sync(u64::MAX);
         self.disk.fail_append(u64::MAX);
-        self.power.arm(None);
+        // Some places are passed only on the way to the end.
+        self.power.disarm(true);
     }
 
     fn unanswered(&self) -> Vec<String> {
@@ -436,7 +438,7 @@ impl Life {
         let mut gone = judge::removed(&diaries);
         let refused = self.primary.refused();
         let findings = &mut self.findings;
-        findings.extend(judge::reported(&outbox, &refused, &outside));
+        findings.extend(judge::reported(&outbox, &refused, &self.primary.ever_refused(), &outside));
         findings.extend(judge::carried_over(&diaries, &here, &there, &refused));
         findings.extend(judge::arrived("here", &outbox, &here, &gone, 1));
         // Nobody can look into a stranger's mailbox: one that died before it answered may have two.

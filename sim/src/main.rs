@@ -1,10 +1,10 @@
-//! Lives through seeds: `sim [FIRST [COUNT]]`, or one life aloud with `SIM_SEED=n`, in which the node also
-//! dies at a named place with `SIM_POINT=name`, after `SIM_AFTER` passes, by `SIM_CRASH=kill` or `power`.
+//! Lives through seeds: `sim [FIRST [COUNT]]`, or one life aloud with `SIM_SEED=n`, in which the node also dies at named
+//! places with `SIM_DEATHS=name/passes/kill,name/passes/power`, and people are tidy or not with `SIM_TIDY=true`.
 
 use sim::fate::Plan;
 use sim::life::{Options, live};
 use sim::lives::lives;
-use sim::power::Crash;
+use sim::power::{Armed, Crash};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -32,14 +32,19 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Before which pass of `SIM_POINT` the node dies.
-fn after() -> u64 {
-    std::env::var("SIM_AFTER").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-/// How it dies there.
-fn how() -> Crash {
-    if std::env::var("SIM_CRASH").as_deref() == Ok("kill") { Crash::Kill } else { Crash::Power }
+/// The named places where the node is to die: `name/passes/kill` or `power`, with commas between.
+fn deaths(text: &'static str) -> Option<Vec<Armed>> {
+    let each = text.split(',').filter(|one| !one.is_empty()).map(|one| {
+        let mut parts = one.split('/');
+        let (name, after) = (parts.next()?, parts.next()?.parse().ok()?);
+        let crash = match parts.next()? {
+            "kill" => Crash::Kill,
+            "power" => Crash::Power,
+            _ => return None,
+        };
+        Some(Armed { name: Some(name), after, crash })
+    });
+    each.collect()
 }
 
 /// One life, with everything that is said in it.
@@ -50,10 +55,13 @@ fn aloud(seed: u64) -> ExitCode {
         .with_ansi(false)
         .with_writer(std::io::stdout)
         .init();
-    let plan = match std::env::var("SIM_POINT") {
-        Ok(name) => Plan::with_crash_at(seed, name.leak(), after(), how()),
-        Err(_) => Plan::of(seed),
+    let said = |name: &str| std::env::var(name).unwrap_or_default();
+    let Some(deaths) = deaths(said("SIM_DEATHS").leak()) else {
+        println!("SIM_DEATHS is a list of name/passes/kill or name/passes/power");
+        return ExitCode::FAILURE;
     };
+    let mut plan = Plan::of(seed).with_deaths(deaths);
+    plan.tidy = said("SIM_TIDY").parse().unwrap_or(plan.tidy);
     println!("{plan:#?}");
     let verdict = live(&plan, Options { aloud: true, ..Options::default() });
     println!("{:#?}", verdict.findings);

@@ -72,11 +72,12 @@ const PATIENCE: Duration = Duration::from_secs(45);
 pub const PASSWORD: &str = "right";
 
 impl Person {
-    /// Works for `acts` times, with pauses of up to `gap` milliseconds.
-    pub async fn run(self, acts: usize, gap: u64) {
+    /// Works for `acts` times, with pauses of up to `gap` milliseconds. One who is `tidy` removes most of what comes.
+    pub async fn run(self, acts: usize, gap: u64, tidy: bool) {
         for n in 0..acts {
             tokio::time::sleep(Duration::from_millis(self.dice.range(1, gap))).await;
             match self.dice.range(0, 12) {
+                _ if tidy && !self.dice.one_in(3) => self.delete().await,
                 0 => self.send(n).await,
                 1 => self.draft(n).await,
                 2..=4 => {

@@ -34,7 +34,7 @@ pub struct PowerIsOff;
 #[derive(Default)]
 struct Inside {
     struck: Option<Crash>,
-    armed: Option<Armed>,
+    armed: Vec<Armed>,
     passed: BTreeMap<&'static str, u64>,
     struck_at: BTreeSet<&'static str>,
 }
@@ -63,7 +63,6 @@ impl Power {
             return;
         }
         inside.struck = Some(crash);
-        inside.armed = None;
         drop(inside);
         self.record.note("node", format_args!("{crash:?}: {why}"));
         self.disk.power_off();
@@ -103,9 +102,14 @@ impl Power {
         self.inside().struck = None;
     }
 
-    /// Fails at a named place, later.
-    pub fn arm(&self, armed: Option<Armed>) {
-        self.inside().armed = armed;
+    /// Fails at a named place, later; once.
+    pub fn arm(&self, armed: Armed) {
+        self.inside().armed.push(armed);
+    }
+
+    /// Fails nowhere any more; or, while `named`, only at places that were named.
+    pub fn disarm(&self, named: bool) {
+        self.inside().armed.retain(|armed| named && armed.name.is_some());
     }
 
     /// How often each named place was passed, and at which the power failed.
@@ -125,15 +129,17 @@ impl Power {
             std::panic::resume_unwind(Box::new(PowerIsOff));
         }
         *inside.passed.entry(name).or_default() += 1;
-        let Some(armed) = &mut inside.armed else { return };
-        if armed.name.is_some_and(|wanted| wanted != name) {
-            return;
+        let mut due = None;
+        for (at, armed) in inside.armed.iter_mut().enumerate() {
+            if armed.name.is_none_or(|wanted| wanted == name) {
+                match armed.after.checked_sub(1) {
+                    Some(left) => armed.after = left,
+                    None => due = due.or(Some(at)),
+                }
+            }
         }
-        if armed.after > 0 {
-            armed.after -= 1;
-            return;
-        }
-        let crash = armed.crash;
+        let Some(due) = due else { return };
+        let crash = inside.armed.remove(due).crash;
         inside.struck_at.insert(name);
         drop(inside);
         self.strike(crash, name);

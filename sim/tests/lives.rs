@@ -17,7 +17,6 @@ fn replay(seed: u64) -> String {
 }
 
 #[test]
-#[ignore = "findings of some seeds are still open; run it with --ignored"]
 fn no_life_loses_doubles_or_forgets_anything() {
     let (first, count) = (number("SIM_FIRST", 1), number("SIM_SEEDS", 2_000));
     let mut failed: BTreeMap<u64, Vec<String>> = BTreeMap::new();
@@ -40,7 +39,6 @@ fn no_life_loses_doubles_or_forgets_anything() {
 }
 
 #[test]
-#[ignore = "findings of some seeds are still open; run it with --ignored"]
 fn a_seed_lives_the_same_life_twice() {
     for seed in [3, 7, 31, 178, 196, 1001] {
         let options = Options { keep: true, ..Options::default() };
@@ -67,7 +65,6 @@ fn a_build_that_acknowledges_before_the_sync_is_caught() {
 }
 
 #[test]
-#[ignore = "findings of some seeds are still open; run it with --ignored"]
 fn a_build_that_repeats_without_asking_is_caught() {
     caught(Build::RepeatsWithoutAsking, "doubled at the primary");
 }

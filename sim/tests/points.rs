@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use sim::fate::Plan;
-use sim::life::{Options, live};
+use sim::life::{Options, Verdict, live};
 use sim::lives::{Shared, in_turn};
-use sim::power::Crash;
+use sim::power::{Armed, Crash};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,14 @@ const ELSEWHERE: [(&str, &str); 4] = [
     ("notify.", "notices leave the house; roads/notify kills it at each place"),
 ];
 /// Lives in which it is seen where lives come by.
-const SCOUTS: u64 = 150;
+const SCOUTS: u64 = 100;
 /// Scouts that came by a place and are sent to die there, for each way of dying.
 const DEATHS: usize = 2;
+
+/// The same where nobody hears what became of a message. Other places are passed only after a death there, while people
+/// throw away what came.
+const DEATHS_AT_THE_DOT: usize = 20;
+const DOT: &str = "deliver.dot.after";
 
 fn rust_files(dir: &Path, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
@@ -69,47 +74,90 @@ fn is_elsewhere(name: &str) -> bool {
     ELSEWHERE.iter().any(|(start, _)| name.starts_with(start))
 }
 
+/// A life that comes by a place.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    seed: u64,
+    /// How often it comes by.
+    times: u64,
+    /// Where the node died before, for a place that is only passed after a death elsewhere.
+    before: Option<Armed>,
+    /// Whether people threw away most of what came.
+    tidy: bool,
+}
+
+type Ways = BTreeMap<&'static str, Vec<Way>>;
+
+/// Lives, and dies where it is told; notes which places are passed.
+fn lived(seed: u64, tidy: bool, deaths: &[Armed], ways: &Shared<Ways>) -> Verdict {
+    let plan = Plan { tidy, ..Plan::of(seed) }.with_deaths(deaths.iter().copied());
+    let verdict = live(&plan, Options::default());
+    let (mut ways, before) = (ways.lock(), deaths.last().copied());
+    for (name, times) in &verdict.passed {
+        ways.entry(name).or_default().push(Way { seed, times: *times, before, tidy });
+    }
+    verdict
+}
+
+/// The lives in which the node is to die at a place: early there, and in the middle of what happens there; each by kill
+/// and by power cut.
+fn deaths(name: &'static str, ways: &[Way]) -> Vec<(Armed, Way)> {
+    let mut deaths = Vec::new();
+    let most = if name == DOT { DEATHS_AT_THE_DOT } else { DEATHS };
+    let mut ways = ways.to_vec();
+    ways.sort_by_key(|way| way.seed);
+    for (nth, way) in ways.iter().take(most).enumerate() {
+        let after = if nth == 0 { 0 } else { way.times / 2 };
+        let armed = |crash| Armed { name: Some(name), after, crash };
+        let way = Way { tidy: way.tidy || name == DOT, ..*way };
+        deaths.extend([Crash::Kill, Crash::Power].map(|crash| (armed(crash), way)));
+    }
+    deaths
+}
+
+fn replay(way: &Way, deaths: &[Armed]) -> String {
+    let said = |armed: &Armed| {
+        let name = armed.name.unwrap_or_default();
+        format!("{name}/{}/{:?}", armed.after, armed.crash).to_lowercase()
+    };
+    let deaths: Vec<String> = deaths.iter().map(said).collect();
+    let (deaths, Way { seed, tidy, .. }) = (deaths.join(","), way);
+    format!("SIM_SEED={seed} SIM_TIDY={tidy} SIM_DEATHS={deaths} cargo run -p sim")
+}
+
 #[test]
-#[ignore = "findings of some seeds are still open; run it with --ignored"]
 fn the_node_dies_at_every_named_place_and_nothing_is_lost() {
     let names = names();
     assert!(names.len() > 40, "only {} names were found in the source", names.len());
-    let seen: Shared<BTreeMap<String, Vec<(u64, u64)>>> = Shared::default();
-    in_turn((1..=SCOUTS).collect(), |seed| {
-        let verdict = live(&Plan::of(seed), Options::default());
-        let mut seen = seen.lock();
-        for (name, times) in verdict.passed {
-            seen.entry(name.to_owned()).or_default().push((seed, times));
-        }
-    });
-    let seen = seen.take();
-    let unknown: Vec<&String> = seen.keys().filter(|name| !names.contains(*name)).collect();
-    assert!(unknown.is_empty(), "passed and not found in the source: {unknown:?}");
-    let missed: Vec<&String> =
-        names.iter().filter(|name| !seen.contains_key(*name) && !is_elsewhere(name)).collect();
-    assert!(missed.is_empty(), "no life comes by {missed:?}");
+    let (scouted, found) = (Shared::default(), Shared::default());
+    in_turn((1..=SCOUTS).collect(), |seed| drop(lived(seed, Plan::of(seed).tidy, &[], &scouted)));
+    let scouted: Ways = scouted.take();
 
-    let mut deaths = Vec::new();
-    for (name, by) in &seen {
-        // Early, and in the middle of what happens there.
-        for (nth, (seed, times)) in by.iter().take(DEATHS).enumerate() {
-            let name: &'static str = name.clone().leak();
-            let after = if nth == 0 { 0 } else { times / 2 };
-            deaths.extend([Crash::Kill, Crash::Power].map(|crash| (name, *seed, after, crash)));
-        }
-    }
     let died: Shared<BTreeSet<&str>> = Shared::default();
     let wrong: Shared<Vec<String>> = Shared::default();
-    in_turn(deaths, |(name, seed, after, crash)| {
-        let verdict = live(&Plan::with_crash_at(seed, name, after, crash), Options::default());
+    let die = |(armed, way): (Armed, Way)| {
+        let both: Vec<Armed> = way.before.into_iter().chain([armed]).collect();
+        let verdict = lived(way.seed, way.tidy, &both, &found);
         died.lock().extend(verdict.died_at.iter());
         if !verdict.findings.is_empty() {
-            let findings = verdict.findings;
-            wrong.lock().push(format!("{crash:?} at pass {after} of {name}, seed {seed}: {findings:#?}"));
+            wrong.lock().push(format!("{:#?}\n  {}", verdict.findings, replay(&way, &both)));
         }
-    });
-    let (died, wrong) = (died.take(), wrong.take());
+    };
+    in_turn(scouted.iter().flat_map(|(name, ways)| deaths(name, ways)).collect(), die);
+    // Places that are passed only where the node died a moment ago.
+    let mut later: Ways = found.take();
+    later.retain(|name, _| !scouted.contains_key(name));
+    in_turn(later.iter().flat_map(|(name, ways)| deaths(name, ways)).collect(), die);
+
+    let passed: BTreeSet<&str> = scouted.keys().chain(later.keys()).copied().collect();
+    let unknown: Vec<&&str> = passed.iter().filter(|name| !names.contains(**name)).collect();
+    assert!(unknown.is_empty(), "passed and not found in the source: {unknown:?}");
+    let missed: Vec<&String> =
+        names.iter().filter(|name| !passed.contains(name.as_str()) && !is_elsewhere(name)).collect();
+    assert!(missed.is_empty(), "no life comes by {missed:?}");
+    let wrong = wrong.take();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let alive: Vec<&String> = seen.keys().filter(|name| !died.contains(name.as_str())).collect();
+    let died = died.take();
+    let alive: Vec<&&str> = passed.iter().filter(|name| !died.contains(**name)).collect();
     assert!(alive.is_empty(), "nobody died at {alive:?}");
 }

@@ -59,6 +59,8 @@ struct Inside {
     queue: Vec<(tokio::time::Instant, String, Arc<Vec<u8>>)>,
     /// Refused for ever: for whom, and the mark.
     refused: BTreeSet<(String, String)>,
+    /// Said yes to: for whom, and the mark.
+    taken: BTreeSet<(String, String)>,
 }
 
 /// The primary.
@@ -79,8 +81,14 @@ impl Primary {
     /// A primary with accounts at the given addresses (in lower case), listening at ports 25 and 143 once it runs.
     pub fn new(name: &'static str, host: Host, addresses: &[&str], dice: Dice, record: Record) -> Primary {
         let store = Store::new(addresses);
-        let inside =
-            Inside { smtp: Mood::Well, imap: Mood::Well, store, queue: Vec::new(), refused: BTreeSet::new() };
+        let inside = Inside {
+            smtp: Mood::Well,
+            imap: Mood::Well,
+            store,
+            queue: Vec::new(),
+            refused: BTreeSet::new(),
+            taken: BTreeSet::new(),
+        };
         let at = |port| SocketAddr::new(host.ip(), port);
         let (smtp, imap) = (at(25), at(143));
         Primary { inside: Arc::new(Mutex::new(inside)), dice, host, smtp, imap, name, record }
@@ -102,15 +110,15 @@ impl Primary {
         self.inside().store.accounts.clone()
     }
 
-    /// What it refused for ever and does not hold: for whom, and the mark.
+    /// What it refused for ever and never took: for whom, and the mark.
     pub fn refused(&self) -> BTreeSet<(String, String)> {
-        let accounts = crate::judge::holdings(&self.accounts());
-        let holds = |(who, mark): &&(String, String)| {
-            accounts
-                .get(who)
-                .is_some_and(|all| all.iter().any(|one| crate::judge::contains(&one.bytes, mark)))
-        };
-        self.inside().refused.iter().filter(|one| !holds(one)).cloned().collect()
+        let inside = self.inside();
+        inside.refused.difference(&inside.taken).cloned().collect()
+    }
+
+    /// Everything it ever refused for ever, also what it took later.
+    pub fn ever_refused(&self) -> BTreeSet<(String, String)> {
+        self.inside().refused.clone()
     }
 
     /// Whether it ever refused this message for this recipient.

@@ -83,6 +83,7 @@ impl Primary {
             let message = Arc::new(message);
             let lazy = self.mood(Port::Smtp) == Mood::Lazy;
             for address in to {
+                self.inside().taken.insert((address.clone(), marks.clone()));
                 if lazy {
                     let due =
                         tokio::time::Instant::now() + Duration::from_millis(self.dice.range(500, 5_000));
