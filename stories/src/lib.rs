@@ -26,7 +26,7 @@ pub use catcher::{Catcher, Caught};
 pub use fault::{Fault, SmtpProxy, Stage, TcpMode, TcpProxy};
 pub use lab::Lab;
 pub use load::{Load, Outcome, Sent};
-pub use maildrop::{Maildrop, Tally};
+pub use maildrop::{ImapTalk, Maildrop, Tally};
 pub use names::Names;
 pub use primary::{Primary, PrimaryOptions};
 pub use stormpost::Stormpost;

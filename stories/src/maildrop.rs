@@ -237,11 +237,14 @@ pub fn headers(text: &[u8], name: &str) -> Vec<String> {
 /// One untagged answer: its text, with each literal taken out and kept in order.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// The text without the literals.
+    /// The text without the literals; [`LITERAL`] stands where each was.
     pub text: String,
     /// The literals.
     pub literals: Vec<Vec<u8>>,
 }
+
+/// Stands in an answer's text where a literal was taken out.
+pub const LITERAL: char = '\u{1}';
 
 /// A very small IMAP client.
 pub struct ImapTalk {
@@ -388,6 +391,7 @@ impl ImapTalk {
                 return Ok(answer);
             };
             answer.text.push_str(&before);
+            answer.text.push(LITERAL);
             let mut body = vec![0; size];
             self.reader.read_exact(&mut body).map_err(|e| e.to_string())?;
             answer.literals.push(body);

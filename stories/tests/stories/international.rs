@@ -130,6 +130,23 @@ fn a_next_hop_without_smtputf8_gets_what_it_can_take_and_the_sender_hears_of_the
     }
 }
 
+fn said(talk: &mut SmtpTalk, line: &str) -> String {
+    talk.command(line).unwrap()
+}
+
+/// Names sender and recipient.
+fn begin(talk: &mut SmtpTalk, with: &str) {
+    assert!(said(talk, &format!("MAIL FROM:<c@outside.test>{with}")).starts_with("250"));
+    assert!(said(talk, "RCPT TO:<anna@company.test>").starts_with("250"));
+}
+
+/// Sends one chunk; `last` is empty or ` LAST`.
+fn chunk(talk: &mut SmtpTalk, bytes: &[u8], last: &str) -> String {
+    talk.write(format!("BDAT {}{last}\r\n", bytes.len()).as_bytes()).unwrap();
+    talk.write(bytes).unwrap();
+    talk.reply().unwrap()
+}
+
 #[test]
 fn chunks_arrive_as_one_message_and_wrong_ones_are_refused_without_losing_the_place() {
     let options = PrimaryOptions {
@@ -139,16 +156,6 @@ fn chunks_arrive_as_one_message_and_wrong_ones_are_refused_without_losing_the_pl
     };
     let scene = Scene::with("chunks", &options, |_, _| {});
     let mut talk = SmtpTalk::open(([127, 0, 0, 1], scene.stormpost.smtp).into(), "chunks.test").unwrap();
-    let said = |talk: &mut SmtpTalk, line: &str| talk.command(line).unwrap();
-    let begin = |talk: &mut SmtpTalk, with: &str| {
-        assert!(said(talk, &format!("MAIL FROM:<c@outside.test>{with}")).starts_with("250"));
-        assert!(said(talk, "RCPT TO:<anna@company.test>").starts_with("250"));
-    };
-    let chunk = |talk: &mut SmtpTalk, bytes: &[u8], last: &str| {
-        talk.write(format!("BDAT {}{last}\r\n", bytes.len()).as_bytes()).unwrap();
-        talk.write(bytes).unwrap();
-        talk.reply().unwrap()
-    };
     let body =
         "Subject: in chunks\r\nX-Story-Id: chunks-1\r\nFrom: c@outside.test\r\nDate: Sun, 22 Nov 2026 \
                 10:00:00 +0000\r\nMessage-ID: <chunks-1@outside.test>\r\n\r\n.dot\r\n.\r\nGrüße\r\n"

@@ -10,6 +10,8 @@ mod hostile;
 mod international;
 mod loops;
 mod main_job;
+mod mime;
 mod peace;
+mod reading;
 mod scene;
 mod the_lab;

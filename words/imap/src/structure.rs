@@ -157,7 +157,8 @@ impl BodyStructure {
 
     fn write_at(&self, out: &mut Vec<u8>, extended: bool, depth: usize) {
         if depth >= PART_DEPTH_MAX {
-            return out.extend_from_slice(b"(\"APPLICATION\" \"OCTET-STREAM\" NIL NIL NIL \"7BIT\" 0)");
+            out.extend_from_slice(b"(\"APPLICATION\" \"OCTET-STREAM\" NIL NIL NIL \"7BIT\" 0");
+            return out.extend_from_slice(if extended { b" NIL NIL NIL NIL)" } else { b")" });
         }
         match self {
             BodyStructure::Single(part) => part.write(out, extended, depth),
@@ -170,7 +171,9 @@ impl MultiPart {
     fn write(&self, out: &mut Vec<u8>, extended: bool, depth: usize) {
         out.push(b'(');
         if self.parts.is_empty() {
-            out.extend_from_slice(b"(\"TEXT\" \"PLAIN\" (\"CHARSET\" \"US-ASCII\") NIL NIL \"7BIT\" 0 0)");
+            let nothing = b"(\"TEXT\" \"PLAIN\" (\"CHARSET\" \"US-ASCII\") NIL NIL \"7BIT\" 0 0";
+            out.extend_from_slice(nothing);
+            out.extend_from_slice(if extended { b" NIL NIL NIL NIL)" } else { b")" });
         }
         for part in &self.parts {
             part.write_at(out, extended, depth + 1);

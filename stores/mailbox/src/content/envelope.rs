@@ -14,6 +14,9 @@ const TEXT_BYTES_MAX: usize = 8 * 1024;
 /// The host shown for an address without one; an empty host would say "group" to a client.
 const NO_HOST: &str = "MISSING_DOMAIN";
 
+/// What is shown for an address with nothing before the `@`.
+const NO_LOCAL: &str = "MISSING_MAILBOX";
+
 /// Who stands in an address field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Party {
@@ -75,7 +78,8 @@ pub struct ImapEnvelope {
 }
 
 impl ImapEnvelope {
-    /// The envelope of a header block. Of a field that stands there twice the first counts.
+    /// The envelope of a header block. Of a field that stands there twice the first counts; recipients of all of them
+    /// belong together (RFC 5322 §4.5.3).
     pub fn of(header: &[u8]) -> ImapEnvelope {
         let mut envelope = ImapEnvelope::default();
         for field in Fields::of(header) {
@@ -100,10 +104,13 @@ impl ImapEnvelope {
             if let Some(text @ None) = text {
                 *text = Some(cut(unfolded(field.value).into_owned()));
             }
-            if let Some(parties) = parties
-                && parties.is_empty()
-            {
-                *parties = addresses(&field);
+            if let Some(parties) = parties {
+                let many = ["to", "cc", "bcc"].iter().any(|name| field.is(name));
+                if parties.is_empty() {
+                    *parties = addresses(&field);
+                } else if many && parties.len() < PARTIES_MAX {
+                    parties.extend(addresses(&field));
+                }
             }
         }
         // RFC 3501 §7.4.2: the server sets these two from From when they are absent or empty.
@@ -126,9 +133,13 @@ pub fn sent(header: &[u8]) -> Option<i64> {
     }
 }
 
-/// The parser reads up to a line end; a header cut short has none.
+/// The parser reads up to a line end; a header cut short has none. Bytes that are no UTF-8 are most likely Latin-1, as
+/// careless senders write it, and nothing is lost by taking them for it.
 fn ended(field: &Field<'_>) -> Vec<u8> {
-    let mut value = field.value.to_vec();
+    let mut value = match std::str::from_utf8(field.value) {
+        Ok(_) => field.value.to_vec(),
+        Err(_) => field.value.iter().map(|byte| char::from(*byte)).collect::<String>().into_bytes(),
+    };
     if value.last() != Some(&b'\n') {
         value.extend_from_slice(b"\r\n");
     }
@@ -173,10 +184,21 @@ fn addresses(field: &Field<'_>) -> Vec<Party> {
 fn party(address: &Addr<'_>) -> Option<Party> {
     let name = address.name.as_ref().map(|name| cut(one_line(name))).filter(|name| !name.is_empty());
     let text = one_line(address.address.as_deref().unwrap_or_default());
-    // A word alone is taken for the name; it is who it is from, as far as anybody knows.
-    let (name, text) = if text.is_empty() { (None, name?) } else { (name, text) };
+    // RFC 5322 §4.4: a route before the address is to be ignored.
+    let text = match text.rsplit_once(':') {
+        Some((route, address)) if route.starts_with('@') => address.to_owned(),
+        _ => text,
+    };
+    let (name, text) = match name {
+        // A word alone is taken for the name; it is who it is from, as far as anybody knows.
+        name if text.is_empty() => (None, name?),
+        // The parser takes a quoted local part for a name.
+        Some(name) if text.starts_with('@') => (None, name + &text),
+        name => (name, text),
+    };
     let (local, host) = text.rsplit_once('@').unwrap_or((&text, NO_HOST));
     let host = if host.is_empty() { NO_HOST } else { host };
+    let local = if local.is_empty() { NO_LOCAL } else { local };
     Some(Party::Address { name, local: cut(local.to_owned()), host: cut(host.to_owned()) })
 }
 
@@ -226,6 +248,36 @@ mod tests {
         assert_eq!(envelope.to, team);
         assert_eq!(envelope.cc, [Party::Group("undisclosed-recipients".into()), Party::GroupEnd]);
         assert_eq!(envelope.from, [address(None, "root", NO_HOST)]);
+    }
+
+    #[test]
+    fn routes_are_ignored_and_quoted_local_parts_are_no_names() {
+        let envelope = ImapEnvelope::of(
+            b"From: <@one.example,@two.example:a@x>\r\nTo: \"a b\"@x, \"C D\" <c@[IPv6:2001:db8::1]>, @y\r\n\r\n",
+        );
+        assert_eq!(envelope.from, [address(None, "a", "x")]);
+        let to = [
+            address(None, "a b", "x"),
+            address(Some("C D"), "c", "[IPv6:2001:db8::1]"),
+            address(None, NO_LOCAL, "y"),
+        ];
+        assert_eq!(envelope.to, to);
+    }
+
+    #[test]
+    fn recipients_of_two_fields_belong_together() {
+        let envelope = ImapEnvelope::of(b"To: a@x\r\nTo: b@x\r\nCc: c@x\r\nCC: d@x\r\n\r\n");
+        assert_eq!(envelope.to, [address(None, "a", "x"), address(None, "b", "x")]);
+        assert_eq!(envelope.cc, [address(None, "c", "x"), address(None, "d", "x")]);
+    }
+
+    #[test]
+    fn eight_bits_without_a_word_about_them_are_not_lost() {
+        let envelope =
+            ImapEnvelope::of(b"Subject: Gr\xfc\xdfe\r\nFrom: J\xf6rg <j@x>\r\nTo: J\xc3\xb6rg <j@x>\r\n\r\n");
+        assert_eq!(envelope.subject.as_deref(), Some("Gr\u{fc}\u{df}e"));
+        assert_eq!(envelope.from, [address(Some("J\u{f6}rg"), "j", "x")]);
+        assert_eq!(envelope.to, envelope.from);
     }
 
     #[test]

@@ -145,7 +145,8 @@ impl Part {
         let Some((number, rest)) = section.split_first() else { return Some(self) };
         let part = match &self.nested {
             Nested::Parts(parts) => numbered(parts, *number)?,
-            _ => Some(self).filter(|_| *number == 1)?,
+            // One whose boundary never comes is shown with an empty part, which is nowhere in it.
+            _ => Some(self).filter(|part| *number == 1 && !part.is("multipart"))?,
         };
         part.within(rest)
     }
