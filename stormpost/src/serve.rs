@@ -223,7 +223,6 @@ impl Roads {
         self.watch(configuration, stores, &primaries);
         let queue = self.deliver(configuration, stores, &primaries)?;
         let prover = self.mirror(configuration, stores, &primaries, queue.clone());
-        self.notify(configuration, stores, queue.clone())?;
         let upkeep = Upkeep {
             world: self.world.clone(),
             journal: stores.journal.clone(),
@@ -235,6 +234,7 @@ impl Roads {
         self.running.spawn(upkeep.run(self.stop.clone()));
         let waiting = queue.clone();
         let answers = self.control(configuration, stores, queue, prover).await?;
+        self.notify(configuration, stores, answers.clone())?;
         let imap =
             doors::imap(&self.world, configuration, stores, certificate.clone(), reception.clone()).await?;
         self.running.spawn(imap.run(self.stop.clone()));
@@ -318,14 +318,14 @@ impl Roads {
         Ok(view)
     }
 
-    fn notify(&mut self, configuration: &Configuration, stores: &Stores, queue: QueueView) -> Result<()> {
+    fn notify(&mut self, configuration: &Configuration, stores: &Stores, answers: Answers) -> Result<()> {
         let notify = Notify {
             world: self.world.clone(),
             ledger: stores.ledger.clone(),
             node: configuration.node.name.clone(),
             receivers: notices::receivers(&self.world, configuration)?,
             repeat: configuration.notify.repeat,
-            backlog: Arc::new(notices::Waiting { queue }),
+            backlog: Arc::new(notices::Waiting { answers }),
         };
         self.running.spawn(notify.run(self.stop.clone()));
         Ok(())

@@ -96,7 +96,7 @@ impl Road {
             let mut last = None;
             // There may be a million items, and the road waits for this lock: nothing is copied for each of them.
             let mut by_place: BTreeMap<(Toward<'_>, Standing), u64> = BTreeMap::new();
-            let mut for_primary: BTreeMap<&PrimaryId, (u64, Time)> = BTreeMap::new();
+            let mut for_primary: BTreeMap<&PrimaryId, (u64, Time, Position)> = BTreeMap::new();
             for (key, item, mail) in queue.items() {
                 *by_place.entry((Toward::of(&item.destination), standing(&queue, item))).or_default() += 1;
                 if key.way != Way::Onward {
@@ -107,12 +107,14 @@ impl Road {
                 counts.oldest = Some(counts.oldest.map_or(mail.at, |oldest: Time| oldest.min(mail.at)));
                 counts.unknown += u64::from(matches!(item.state, State::Doubtful { .. }));
                 if let LaneName::Primary(primary) = &item.lane {
-                    let (count, oldest) = for_primary.entry(primary).or_insert((0, mail.at));
-                    *count += 1;
+                    // Recipients of one message stand one after the other.
+                    let known = for_primary.entry(primary);
+                    let (count, oldest, of) = known.or_insert((1, mail.at, key.position));
+                    *count += u64::from(std::mem::replace(of, key.position) != key.position);
                     *oldest = mail.at.min(*oldest);
                 }
             }
-            for (primary, (count, oldest)) in for_primary {
+            for (primary, (count, oldest, _)) in for_primary {
                 counts.by_primary.insert(primary.clone(), count);
                 counts.oldest_for.insert(primary.clone(), oldest);
             }

@@ -106,7 +106,7 @@ pub struct Counts {
     pub bytes: u64,
     /// When the oldest was accepted.
     pub oldest: Option<Time>,
-    /// By primary: recipients that wait for it.
+    /// By primary: messages that wait for it, for one recipient or more.
     pub by_primary: BTreeMap<PrimaryId, u64>,
     /// By primary: when the oldest message that waits for it was accepted.
     pub oldest_for: BTreeMap<PrimaryId, Time>,

@@ -28,6 +28,8 @@ pub enum Entry {
     Reconciliation(Reconciliation),
     /// The report that closes an event.
     EventReport(EventReport),
+    /// A person opened the content of mail, or erased it.
+    ContentAct(ContentAct),
 }
 
 /// The kinds of records, by number in the log; 0 to 99 are entries.
@@ -41,11 +43,22 @@ pub(crate) mod kind {
     pub(crate) const QUEUE_ACT: u8 = 7;
     pub(crate) const RECONCILIATION: u8 = 8;
     pub(crate) const EVENT_REPORT: u8 = 9;
+    pub(crate) const CONTENT_ACT: u8 = 10;
     /// Not an entry: what is in force at one moment.
     pub(crate) const CHECKPOINT: u8 = 100;
     /// Every entry.
-    pub(crate) const ENTRIES: [u8; 9] =
-        [OBSERVATION, REQUEST, ORDER, NOTICE, SETTLEMENT, HEARTBEAT, QUEUE_ACT, RECONCILIATION, EVENT_REPORT];
+    pub(crate) const ENTRIES: [u8; 10] = [
+        OBSERVATION,
+        REQUEST,
+        ORDER,
+        NOTICE,
+        SETTLEMENT,
+        HEARTBEAT,
+        QUEUE_ACT,
+        RECONCILIATION,
+        EVENT_REPORT,
+        CONTENT_ACT,
+    ];
 }
 
 impl Entry {
@@ -60,6 +73,7 @@ impl Entry {
             Entry::QueueAct(_) => kind::QUEUE_ACT,
             Entry::Reconciliation(_) => kind::RECONCILIATION,
             Entry::EventReport(_) => kind::EVENT_REPORT,
+            Entry::ContentAct(_) => kind::CONTENT_ACT,
         }
     }
 }
@@ -180,6 +194,37 @@ pub enum Act {
     Delete,
     /// Taken out, and the sender told.
     Bounce,
+}
+
+/// A person opened the content of mail, or erased it. It is written before that is done, so it may name what then failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentAct {
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub by: String,
+    /// Why, in the person's words.
+    pub reason: String,
+    /// What was done.
+    pub deed: ContentDeed,
+    /// To which message; when absent, to those that `which` tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceId>,
+    /// Which messages were asked for, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub which: String,
+}
+
+/// What a person did with the content of mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContentDeed {
+    /// Read it.
+    Shown,
+    /// Wrote it into a file.
+    Exported,
+    /// Took it away for good.
+    Erased,
 }
 
 /// Promises compared with what stands in the primary.

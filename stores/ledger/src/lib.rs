@@ -6,7 +6,8 @@ mod in_force;
 mod reader;
 
 pub use entry::{
-    Act, Entry, EventReport, Heartbeat, Notice, NoticeResult, QueueAct, Reconciliation, Settlement,
+    Act, ContentAct, ContentDeed, Entry, EventReport, Heartbeat, Notice, NoticeResult, QueueAct,
+    Reconciliation, Settlement,
 };
 pub use in_force::InForce;
 pub use reader::{Entered, LedgerReader, LedgerScan};

@@ -70,6 +70,11 @@ impl LedgerReader {
         self.scan_kinds(from, &[kind::ORDER, kind::REQUEST, kind::NOTICE, kind::RECONCILIATION])
     }
 
+    /// What people did with the content of mail only.
+    pub fn scan_content(&self, from: Option<Position>) -> LedgerScan {
+        self.scan_kinds(from, &[kind::CONTENT_ACT])
+    }
+
     /// Settlements and what people did to the queue only: what delivery reads at its start.
     pub fn scan_settlements(&self, from: Option<Position>) -> LedgerScan {
         self.scan_kinds(from, &[kind::SETTLEMENT, kind::QUEUE_ACT])

@@ -3,7 +3,7 @@
 use super::output::{moment, parse_moment};
 use super::{Desk, Ended, Failure, call_failure, code};
 use crate::compose::stores;
-use crate::configuration::{Configuration, reason, write_size};
+use crate::configuration::{Configuration, reason, visible, write_size};
 use crate::control::client::{CallError, call, who};
 use crate::control::protocol::Request;
 use crate::edge::{self, Lock};
@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use stores_journal::{Journal, JournalEntry, JournalReader};
-use stores_ledger::LedgerReader;
+use stores_ledger::{ContentAct, ContentDeed, Entry, Ledger, LedgerReader};
 use stores_log::{Damage, Erasure, Problem};
 use words_mail::{Time, TraceId};
 
@@ -28,20 +28,27 @@ pub enum JournalVerb {
     Verify,
     /// One message: who handed it over, what was judged, where it stands.
     #[command(
+        long_about = "One message: who handed it over, what was judged, where it stands. Whoever opens the message itself says why, \
+                      and that is written into the ledger first.",
         after_long_help = "Examples:\n  stormpost journal show 01KAN8ZV9M6T4S2R0Q8P6N4M2K\n  stormpost journal show \
-                           01KAN8ZV9M6T4S2R0Q8P6N4M2K --content > message.eml"
+                           01KAN8ZV9M6T4S2R0Q8P6N4M2K --content --reason \"she asked for it\" > message.eml"
     )]
     Show {
         /// Its trace id.
         trace: TraceId,
         /// Write the message itself to the standard output.
-        #[arg(long)]
+        #[arg(long, requires = "reason")]
         content: bool,
+        /// Why; recorded with your name and the time.
+        #[arg(long, value_name = "TEXT", requires = "content")]
+        reason: Option<String>,
     },
     /// Write messages out as mbox or .eml files.
     #[command(
-        after_long_help = "Examples:\n  stormpost journal export --to mail.mbox --since 24h\n  stormpost journal export --to folder \
-                           --format eml --recipient @example.org"
+        long_about = "Writes messages out as mbox or .eml files. Whoever does says why, and that is written into the ledger first.",
+        after_long_help = "Examples:\n  stormpost journal export --to mail.mbox --since 24h --reason \"moving to another archive\"\n  \
+                           stormpost journal export --to folder --format eml --recipient @example.org --reason \"a judge \
+                           asked\""
     )]
     Export(ExportArguments),
     /// Throw away what is only derived from the logs; it is made anew at the next start. The node must not run.
@@ -80,6 +87,22 @@ pub struct ExportArguments {
     /// Only to this envelope recipient: an address or @domain.
     #[arg(long, value_name = "ADDRESS")]
     recipient: Option<String>,
+    /// Why; recorded with your name and the time.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+impl ExportArguments {
+    /// Which messages are asked for, in words.
+    fn which(&self) -> String {
+        let ExportArguments { since, until, sender, recipient, .. } = self;
+        let parts = [("since", since), ("until", until), ("sender", sender), ("recipient", recipient)];
+        let given = parts.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+        match given.collect::<Vec<_>>() {
+            none if none.is_empty() && self.trace.is_none() => "all".to_owned(),
+            given => given.join(", "),
+        }
+    }
 }
 
 /// How messages are written out.
@@ -94,7 +117,7 @@ pub(super) enum Format {
 pub(super) fn run(desk: &Desk, verb: JournalVerb) -> Ended {
     match verb {
         JournalVerb::Verify => verify(desk),
-        JournalVerb::Show { trace, content } => show(desk, trace, content),
+        JournalVerb::Show { trace, content, reason } => show(desk, trace, reason.filter(|_| content)),
         JournalVerb::Export(arguments) => export(desk, &arguments),
         JournalVerb::Rebuild => rebuild(desk),
         JournalVerb::Erase { trace, reason } => erase(desk, trace, reason),
@@ -116,10 +139,60 @@ fn find(reader: &JournalReader, trace: TraceId) -> Result<JournalEntry, Failure>
     reader.find(trace)?.ok_or_else(|| format!("the journal has no message {trace}, or it was erased").into())
 }
 
-fn show(desk: &Desk, trace: TraceId, content: bool) -> Ended {
-    let reader = reader(&desk.configuration()?)?;
+/// Writes down who opens or erases content, and why, before it is done: through the node, or beside one that does not run.
+fn note(
+    desk: &Desk,
+    configuration: &Configuration,
+    deed: ContentDeed,
+    (trace, which): (Option<TraceId>, String),
+    reason: &str,
+) -> Result<(), Failure> {
+    let reason = visible(reason.trim());
+    if reason.is_empty() {
+        let words = "say why: --reason; it is written down with your name and the time".to_owned();
+        return Err(Failure { code: code::USAGE, words });
+    }
+    if deed != ContentDeed::Erased {
+        let (which, reason) = (which.clone(), reason.clone());
+        match call(
+            &configuration.control_socket(),
+            Request::ContentOpened { deed, trace, which, reason },
+            |_| {},
+        ) {
+            Ok(_) => return Ok(()),
+            Err(CallError::NotRunning(_) | CallError::TooLong(_)) => {}
+            Err(error) => return Err(call_failure(&error)),
+        }
+    }
+    // Who erases has the lock already.
+    let _lock = match deed {
+        ContentDeed::Erased => None,
+        _ => Some(stores::lock(&configuration.node.data)?),
+    };
+    let world = crate::world::real(configuration.node.name_server);
+    let keys = stores::keys(&world, configuration)?;
+    let options = stores::log_options(configuration, stores_log::LogKind::Ledger);
+    let (ledger, writer, _) = Ledger::open(&world, keys, options)?;
+    let act = ContentAct { at: desk.now(), by: who(), reason, deed, trace, which };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let written = runtime.block_on(async {
+        let (_stop, stopped) = tokio::sync::watch::channel(false);
+        tokio::select! {
+            biased;
+            written = ledger.append(Entry::ContentAct(act)) => written.map(drop).map_err(|why| why.to_string()),
+            () = writer.run(stopped) => Err("its writer ended".to_owned()),
+        }
+    });
+    written
+        .map_err(|why| format!("it could not be written down, so nothing was opened or erased: {why}").into())
+}
+
+fn show(desk: &Desk, trace: TraceId, opened: Option<String>) -> Ended {
+    let configuration = desk.configuration()?;
+    let reader = reader(&configuration)?;
     let entry = find(&reader, trace)?;
-    if content {
+    if let Some(reason) = opened {
+        note(desk, &configuration, ContentDeed::Shown, (Some(trace), String::new()), &reason)?;
         let mut message = reader.message(&entry)?;
         let mut out = io::stdout().lock();
         match io::copy(&mut message, &mut out).and_then(|_| out.flush()) {
@@ -142,7 +215,7 @@ fn show(desk: &Desk, trace: TraceId, content: bool) -> Ended {
     let primary = accepted.primary.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     out.say(&format!("  tenant {}, primary {primary}, at {}", accepted.tenant, entry.position));
     out.say(&format!("  verdict {}", accepted.verdict));
-    out.say("what became of it: stormpost trace; the message itself: --content");
+    out.say("what became of it: stormpost trace; the message itself: --content --reason ...");
     Ok(code::WELL)
 }
 
@@ -164,6 +237,13 @@ fn export(desk: &Desk, arguments: &ExportArguments) -> Ended {
     };
     let (since, until) = (moment(&arguments.since)?, moment(&arguments.until)?);
     let reader = reader(&configuration)?;
+    note(
+        desk,
+        &configuration,
+        ContentDeed::Exported,
+        (arguments.trace, arguments.which()),
+        &arguments.reason,
+    )?;
     let failed =
         |e: io::Error| Failure::from(format!("{} cannot be written: {}", arguments.to.display(), reason(&e)));
     let mut mbox = match arguments.format {
@@ -432,6 +512,7 @@ fn erase(desk: &Desk, trace: TraceId, reason: String) -> Ended {
         );
         return Err(words.into());
     }
+    note(desk, &configuration, ContentDeed::Erased, (Some(trace), String::new()), &reason)?;
     // An edge may write with nobody else alive.
     match Lock::try_take(&configuration.edge_lock())? {
         None => {

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use std::path::Path;
 use stores_journal::{IncomingBody, Journal, NewMessage};
-use stores_ledger::{Entry, Ledger, Settlement};
+use stores_ledger::{ContentAct, ContentDeed, Entry, Ledger, Settlement};
 use stores_log::LogKind;
 use words_mail::{
     Address, Destination, Envelope, Outcome, Peer, Plane, Recipient, Reply, Sender, Source, Tenant,
@@ -113,7 +113,8 @@ fn command_lines_people_type_are_understood() {
         "queue list --refused --json --config x.toml",
         "queue redirect 01KAN8ZV9M6T4S2R0Q8P6N4M2K --into bert@example.org",
         "queue retry --parked",
-        "journal export --to x --format eml",
+        "journal export --to x --format eml --reason asked",
+        "journal show 01KAN8ZV9M6T4S2R0Q8P6N4M2K --content --reason asked",
         "dkim example.org --config x.toml",
         "notice mute --for 2h",
         "demo --people 3 --messages 10 --outage 5 --dwell 3 --primary debian --keep --report r.json",
@@ -300,7 +301,7 @@ fn a_message_is_shown_exported_and_erased_and_the_journal_still_verifies() {
     assert_eq!(stormpost(&folder, "journal verify"), Ok(code::WELL));
     assert_eq!(stormpost(&folder, &format!("journal show {trace}")), Ok(code::WELL));
     let mbox = folder.path().join("out.mbox");
-    let export = format!("journal export --to {} --sender @else.example", mbox.display());
+    let export = format!("journal export --to {} --sender @else.example --reason asked", mbox.display());
     assert_eq!(stormpost(&folder, &export), Ok(code::WELL));
     let text = std::fs::read_to_string(&mbox).unwrap();
     assert!(
@@ -328,6 +329,17 @@ fn a_message_is_shown_exported_and_erased_and_the_journal_still_verifies() {
     });
     assert_eq!(stormpost(&folder, &erase), Ok(code::WELL));
     assert!(stormpost(&folder, &format!("journal show {trace}")).unwrap_err().1.contains("it was erased"));
+    // Who opened or erased content stands in the ledger, with a reason, also when the node does not run.
+    with_logs(&folder, async |_, ledger| {
+        let acts = ledger.reader().scan_content(None).map(|entered| entered.unwrap().entry);
+        let acts: Vec<ContentAct> = acts
+            .filter_map(|entry| if let Entry::ContentAct(act) = entry { Some(act) } else { None })
+            .collect();
+        let told: Vec<_> = acts.iter().map(|act| (act.deed, act.trace, act.which.as_str())).collect();
+        let export = (ContentDeed::Exported, None, "sender @else.example");
+        assert_eq!(told, [export, export, (ContentDeed::Erased, Some(trace), "")]);
+        assert!(acts.iter().all(|act| act.reason == "asked" && !act.by.is_empty()));
+    });
     assert_eq!(stormpost(&folder, "journal verify"), Ok(code::WELL));
 }
 

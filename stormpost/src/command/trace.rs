@@ -72,6 +72,13 @@ pub(super) fn run(desk: &Desk, arguments: TraceArguments) -> Ended {
 
 fn show(desk: &Desk, traced: &Traced) {
     let out = desk.output;
+    if let Some(erased) = &traced.erased {
+        let (accepted, at) = (moment(traced.at), moment(erased.at));
+        out.say(&format!("{}  {accepted} UTC", traced.trace));
+        out.say(&format!("  erased {at} UTC by {}: {}", erased.by, erased.reason));
+        steps(desk, traced);
+        return;
+    }
     out.say(&format!(
         "{}  {} UTC  from <{}>  {} bytes  by {}",
         traced.trace,
@@ -86,6 +93,11 @@ fn show(desk: &Desk, traced: &Traced) {
     if !traced.verdict.is_empty() {
         out.say(&format!("  judged: {}", traced.verdict));
     }
+    steps(desk, traced);
+}
+
+fn steps(desk: &Desk, traced: &Traced) {
+    let out = desk.output;
     for recipient in &traced.recipients {
         out.say(&format!("  to <{}>", recipient.address));
         if recipient.steps.is_empty() {

@@ -3,8 +3,8 @@
 use super::deliver::internet;
 use super::primaries::trust;
 use crate::configuration::{Configuration, TrustWanted};
+use crate::control::answer::Answers;
 use anyhow::{Result, anyhow};
-use roads_deliver::QueueView;
 use roads_notify::{Backlog, Courier, Lag, MailCourier, Receivers, Url, WebhookCourier};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,16 +52,14 @@ fn couriers(
     Ok(couriers)
 }
 
-/// What waits, told by delivery.
+/// How far primaries are behind: the same figures as in `stormpost status`.
 pub struct Waiting {
-    /// The queue.
-    pub queue: QueueView,
+    /// Who answers that.
+    pub answers: Answers,
 }
 
 impl Backlog for Waiting {
     fn lag(&self, primary: &PrimaryId) -> Option<Lag> {
-        let counts = self.queue.counts();
-        let messages = counts.by_primary.get(primary).copied().unwrap_or_default();
-        Some(Lag { messages, given_back: counts.handed_over, changes: 0, oldest: counts.oldest })
+        self.answers.behind(primary)
     }
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stores_directory::{Class, Coverage, Imported, Origin};
+use stores_ledger::ContentDeed;
 use words_mail::{
     AccountId, Address, Destination, Event, EventId, Finding, Mode, Order, OrderKind, OrderNumber, Outcome,
     Plane, PrimaryId, RequestKind, Scope, Sender, State, Tenant, Time, TraceId,
@@ -101,6 +102,17 @@ pub enum Request {
     JournalErase {
         /// Which.
         trace: TraceId,
+        /// Why.
+        reason: String,
+    },
+    /// Write down that the content of messages is about to be opened. Whoever asks opens it himself when this is `Done`.
+    ContentOpened {
+        /// Read, or written into a file.
+        deed: ContentDeed,
+        /// Which message; none for those that `which` tells of.
+        trace: Option<TraceId>,
+        /// Which messages, in words.
+        which: String,
         /// Why.
         reason: String,
     },
@@ -549,6 +561,20 @@ pub struct Traced {
     pub verdict: String,
     /// Each recipient.
     pub recipients: Vec<TracedRecipient>,
+    /// Its content was erased, and with it who sent it and what was judged; what became of it is still known.
+    #[serde(default)]
+    pub erased: Option<Erased>,
+}
+
+/// Who erased a message, when and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// What became of a message for one recipient.

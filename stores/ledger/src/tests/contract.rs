@@ -48,6 +48,14 @@ fn entries() -> Vec<Entry> {
             report: serde_json::json!({"accepted": 3}),
         }),
         Entry::EventReport(EventReport { at, event, primary, report: serde_json::json!({"lost": 0}) }),
+        Entry::ContentAct(ContentAct {
+            at,
+            by: "anna".into(),
+            reason: "a judge asked".into(),
+            deed: ContentDeed::Shown,
+            trace: Some(TraceId::new(at, [1; 10])),
+            which: String::new(),
+        }),
     ]
 }
 

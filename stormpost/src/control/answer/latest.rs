@@ -3,7 +3,7 @@
 //! Nobody waits for it: whoever asks brings it up to what is durable first. The program asks now and then by itself, so
 //! that a question after a quiet week is answered as fast as any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stores_ledger::{Entry, Ledger, LedgerReader, Position};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use words_mail::{
     Destination, Event, EventId, Observation, Order, OrderNumber, Outcome, Plane, PrimaryId, Request,
-    RequestKind, Scope, State, Time,
+    RequestKind, Scope, State, Time, TraceId,
 };
 use words_world::{Clock, World};
 
@@ -25,6 +25,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const PROOFS_MAX: usize = 1_000;
 /// The proof of an event stands before its closing order, or a moment after it.
 const PROOF_AFTER: Duration = Duration::from_secs(3_600);
+/// Messages of one return that are counted; beyond it the figure stands still.
+const GIVEN_MAX: usize = 1_000_000;
 /// Requests remembered until an order answers them.
 const REQUESTS_MAX: usize = 1_000;
 
@@ -51,8 +53,8 @@ pub struct Seen {
     pub(crate) proved: BTreeMap<PrimaryId, Time>,
     /// How the last reconciliation of each event came out.
     pub(crate) proofs: BTreeMap<EventId, bool>,
-    /// Handed over to each primary since its return began.
-    pub(crate) given_back: BTreeMap<PrimaryId, u64>,
+    /// Messages handed over to each primary since its return began.
+    pub(crate) given_back: BTreeMap<PrimaryId, BTreeSet<TraceId>>,
     /// Settlements since the start.
     pub(crate) settled: Settled,
     returning: BTreeMap<PrimaryId, Time>,
@@ -226,7 +228,10 @@ impl Seen {
                 };
                 let is_over = matches!(settlement.outcome, Outcome::HandedOver { .. });
                 if is_over && self.returning.get(primary).is_some_and(|since| settlement.at >= *since) {
-                    *self.given_back.entry(primary.clone()).or_default() += 1;
+                    let given = self.given_back.entry(primary.clone()).or_default();
+                    if given.len() < GIVEN_MAX {
+                        given.insert(settlement.trace);
+                    }
                 }
                 self.count(&settlement.destination, &settlement.outcome, settlement.at, started);
             }
@@ -240,7 +245,7 @@ impl Seen {
         }
         if order.plane == Plane::Inbound && order.to == State::Returning && order.from != State::Returning {
             self.returning.insert(order.primary.clone(), order.at);
-            self.given_back.insert(order.primary.clone(), 0);
+            self.given_back.insert(order.primary.clone(), BTreeSet::new());
         }
         let asked = match order.answers {
             Some(seq) => self.requests.get(&seq).cloned(),
@@ -270,6 +275,11 @@ impl Seen {
             Destination::Mailbox => "mailbox".to_owned(),
         };
         *self.settled.entry((to, outcome_name(outcome))).or_default() += 1;
+    }
+
+    /// Messages handed over to a primary since its return began.
+    pub(crate) fn given(&self, primary: &PrimaryId) -> u64 {
+        self.given_back.get(primary).map_or(0, |given| given.len() as u64)
     }
 
     /// The order that put a plane where it stands.

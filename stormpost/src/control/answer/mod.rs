@@ -193,6 +193,9 @@ impl Answers {
             Request::QueueShow { trace } => self.queue_show(trace, caller).await,
             Request::QueueAct(act) => self.queue_act(act, caller).await,
             Request::JournalErase { trace, reason } => self.journal_erase(trace, reason, caller).await,
+            Request::ContentOpened { deed, trace, which, reason } => {
+                self.content_opened(deed, trace, which, &reason, caller).await
+            }
             Request::NoticeTest { primary } => self.notice_test(primary, caller).await,
             Request::NoticeAck { event } => self.notice_ack(event, caller).await,
             Request::NoticeMute { primary, until, reason } => {

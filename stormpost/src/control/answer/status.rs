@@ -70,6 +70,14 @@ impl Answers {
         status
     }
 
+    /// How far a primary is behind, for a notice. Blocks on the disk, for a moment.
+    pub(crate) fn behind(&self, primary: &PrimaryId) -> Option<roads_notify::Lag> {
+        let settings = self.parts.configuration.primaries.iter().find(|known| known.id == *primary)?;
+        let Lag { messages, changes, oldest } = self.lag(settings, &self.parts.queue.counts());
+        let given_back = self.latest.seen().given(primary);
+        Some(roads_notify::Lag { messages, given_back, changes, oldest })
+    }
+
     fn lag(&self, settings: &PrimarySettings, counts: &Counts) -> Lag {
         let messages = counts.by_primary.get(&settings.id).copied().unwrap_or_default();
         let oldest = counts.oldest_for.get(&settings.id).copied();
@@ -300,7 +308,7 @@ impl Look<'_> {
                 }
             }
             State::Returning => {
-                let given = self.seen.given_back.get(self.primary).copied().unwrap_or_default();
+                let given = self.seen.given(self.primary);
                 let all = given + self.lag.messages;
                 match all {
                     0 => "Coming back, nothing left to give back but the proof".to_owned(),

@@ -1,15 +1,15 @@
 //! What became of messages: found in the journal, followed through settlements and attempts.
 
 use super::{Answers, Caller, Ended, No, off_loop};
-use crate::control::protocol::{Item, Step, TraceQuery, Traced, TracedRecipient};
+use crate::control::protocol::{Erased, Item, Step, TraceQuery, Traced, TracedRecipient};
 use mail_parser::MessageParser;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Read;
 use std::time::Duration;
 use stores_journal::{JournalEntry, JournalReader};
-use stores_ledger::{LedgerReader, Settlement};
+use stores_ledger::{ContentDeed, Entry, LedgerReader, Settlement};
 use stores_mailbox::Mailboxes;
-use words_mail::{Action, Address, Outcome, Time, TraceId, Verdict};
+use words_mail::{Action, Address, Outcome, Sender, Tenant, Time, TraceId, Verdict};
 
 /// Messages that are traced at once.
 const TRACED_MAX: usize = 100_000;
@@ -29,7 +29,10 @@ impl Answers {
         let waits = caller.clone();
         let traced = off_loop(move || {
             let found = find(&journal, &wanted, &waits)?;
-            trace(&ledger, &mailboxes, found)
+            match (wanted.trace, found.is_empty()) {
+                (Some(trace), true) => Ok(erased(&ledger, trace)?.into_iter().collect()),
+                _ => trace(&ledger, &mailboxes, found),
+            }
         });
         for traced in traced.await?.into_iter().rev() {
             caller.item(Item::Traced(traced)).await?;
@@ -254,7 +257,44 @@ fn one(
         peer: format!("{} [{}] by {}{who}", peer.helo, peer.ip, peer.protocol),
         verdict: verdict(&accepted.verdict),
         recipients,
+        erased: None,
     }
+}
+
+/// A message that is not in the journal any more, because a person erased it: who, when, why, and what became of it.
+fn erased(ledger: &LedgerReader, trace: TraceId) -> Result<Option<Traced>, No> {
+    let accepted = ledger.position_at(trace.time()).map_err(No::failed)?;
+    let mut found = None;
+    for entered in ledger.scan_content(Some(accepted)) {
+        if let Entry::ContentAct(act) = entered.map_err(No::failed)?.entry
+            && act.deed == ContentDeed::Erased
+            && act.trace == Some(trace)
+        {
+            found = Some(Erased { at: act.at, by: act.by, reason: act.reason });
+        }
+    }
+    let Some(erased) = found else { return Ok(None) };
+    let mut recipients: Vec<TracedRecipient> = Vec::new();
+    for settlement in ledger.settlements(Some(accepted)).filter(|settlement| settlement.trace == trace) {
+        let Settlement { recipient, destination, outcome, at, attempt, .. } = settlement;
+        let step = Step { at, destination, outcome, attempt };
+        match recipients.iter_mut().find(|known| known.address == recipient) {
+            Some(known) => known.steps.push(step),
+            None => recipients.push(TracedRecipient { address: recipient, steps: vec![step] }),
+        }
+    }
+    Ok(Some(Traced {
+        trace,
+        at: trace.time(),
+        tenant: Tenant(String::new()),
+        from: Sender::NOBODY,
+        message_id: None,
+        size: 0,
+        peer: String::new(),
+        verdict: String::new(),
+        recipients,
+        erased: Some(erased),
+    }))
 }
 
 /// What was judged, in a line.
