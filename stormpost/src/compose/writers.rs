@@ -4,8 +4,10 @@
 
 use anyhow::{Context, Result};
 use std::thread::JoinHandle;
-use stores_log::{Log, Writer};
+use std::time::Duration;
+use stores_log::{Log, Sealer, Writer};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// A running writer.
 pub struct WriterThread {
@@ -42,6 +44,18 @@ impl WriterThread {
     }
 }
 
+/// What a former life left unsealed can wait: after a start the queue is read first.
+const SEAL_AFTER: Duration = Duration::from_secs(15);
+
+async fn seal(sealer: Sealer, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = sleep(SEAL_AFTER) => {}
+    }
+    sealer.run(stop).await;
+}
+
 /// All writers, and the word that ends them.
 pub struct Writers {
     threads: Vec<WriterThread>,
@@ -66,7 +80,7 @@ impl Writers {
     /// When the operating system gives no thread.
     pub fn start_log(&mut self, name: &'static str, log: &Log, mut writer: Writer) -> Result<()> {
         let (sealer, stop) = (log.sealer(), self.stop_signal());
-        self.threads.push(WriterThread::start("sealer", move || sealer.run(stop))?);
+        self.threads.push(WriterThread::start("sealer", move || seal(sealer, stop))?);
         let bodies = writer.split_bodies();
         let stop = self.stop_signal();
         self.threads.push(WriterThread::start(name, move || writer.run(stop))?);
