@@ -2,6 +2,7 @@
 
 use crate::account::{Account, Class, Domain};
 use crate::learned::Learned;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use words_mail::{AccountId, Address, PrimaryId, Tenant, Time};
@@ -94,11 +95,11 @@ impl Snapshot {
             domain.name = domain.name.to_lowercase();
             // Without a primary there is nobody else to ask.
             domain.authoritative |= domain.primary.is_none();
-            if places.contains_key(&domain.name) {
+            let name = spelled(&domain.name).into_owned();
+            if places.contains_key(&name) {
                 conflicts.push(conflict(&domain.name, None, "this domain is listed twice; keep one"));
                 continue;
             }
-            let name = domain.name.clone();
             places.insert(name, Place { domain, catch_all: None, postmaster: None });
         }
         let by_address = index(&accounts, &places, &mut conflicts);
@@ -118,10 +119,10 @@ impl Snapshot {
 
     /// Finds out who gets postmaster's mail and everybody else's in one domain.
     fn appoint(&mut self, name: &str, conflicts: &mut Vec<Conflict>) {
-        let Some(place) = self.places.get(name) else { return };
+        let Some(place) = self.place(name) else { return };
         let mut lookup = |wanted: &Option<Address>, what: &str| {
             let wanted = wanted.as_ref()?;
-            let found = self.by_address.get(&wanted.key()).copied();
+            let found = self.by_address.get(&*spelled(&wanted.key())).copied();
             if found.is_none() {
                 let words =
                     format!("{what} goes to {wanted}, which is no account here; add it or name another");
@@ -132,7 +133,7 @@ impl Snapshot {
         let catch_all = lookup(&place.domain.catch_all, "catch_all");
         let postmaster = lookup(&place.domain.postmaster, "postmaster");
         let postmaster = postmaster.or_else(|| self.first_admin(&place.domain));
-        if let Some(place) = self.places.get_mut(name) {
+        if let Some(place) = self.places.get_mut(&*spelled(name)) {
             place.catch_all = catch_all;
             place.postmaster = postmaster;
         }
@@ -142,11 +143,11 @@ impl Snapshot {
     /// (RFC 5321 §4.5.1), so without an admin it is the first account of the tenant.
     fn first_admin(&self, domain: &Domain) -> Option<usize> {
         let of_tenant = |account: &Account| {
-            self.places.get(account.address.domain()).is_some_and(|p| p.domain.tenant == domain.tenant)
+            self.place(account.address.domain()).is_some_and(|p| p.domain.tenant == domain.tenant)
         };
         let is_admin = |account: &Account| account.class == Class::Admin && of_tenant(account);
         let find = |wanted: &dyn Fn(&Account) -> bool| self.accounts.iter().position(wanted);
-        find(&|a| is_admin(a) && a.address.domain() == domain.name)
+        find(&|a| is_admin(a) && spelled(a.address.domain()) == spelled(&domain.name))
             .or_else(|| find(&is_admin))
             .or_else(|| if domain.primary.is_none() { find(&of_tenant) } else { None })
     }
@@ -158,7 +159,7 @@ impl Snapshot {
         } else {
             address.domain()
         };
-        let Some(place) = self.places.get(named) else { return Resolved::NotOurs };
+        let Some(place) = self.place(named) else { return Resolved::NotOurs };
         if let Some(index) = self.holder(address, place) {
             return Resolved::Account {
                 account: self.accounts[index].id(),
@@ -182,7 +183,7 @@ impl Snapshot {
     }
 
     fn holder(&self, address: &Address, place: &Place) -> Option<usize> {
-        let exact = |address: &Address| self.by_address.get(&address.key()).copied();
+        let exact = |address: &Address| self.by_address.get(&*spelled(&address.key())).copied();
         exact(address)
             .or_else(|| address.without_tag().as_ref().and_then(exact))
             .or_else(|| if is_postmaster(address) { place.postmaster } else { None })
@@ -200,12 +201,12 @@ impl Snapshot {
     /// The account that signs in under this name: its main address or an alias, never a tag or the catch-all.
     pub fn login(&self, name: &str) -> Option<&Account> {
         let address = Address::parse(name.trim()).ok()?;
-        self.by_address.get(&address.key()).map(|index| &self.accounts[*index])
+        self.by_address.get(&*spelled(&address.key())).map(|index| &self.accounts[*index])
     }
 
     /// One account.
     pub fn account(&self, id: &AccountId) -> Option<&Account> {
-        let index = *self.by_address.get(id.as_str())?;
+        let index = *self.by_address.get(&*spelled(id.as_str()))?;
         let account = &self.accounts[index];
         (account.id() == *id).then_some(account)
     }
@@ -217,7 +218,11 @@ impl Snapshot {
 
     /// One domain of ours.
     pub fn domain(&self, name: &str) -> Option<&Domain> {
-        self.places.get(&name.to_lowercase()).map(|place| &place.domain)
+        self.place(&name.to_lowercase()).map(|place| &place.domain)
+    }
+
+    fn place(&self, name: &str) -> Option<&Place> {
+        self.places.get(&*spelled(name))
     }
 
     /// Every domain of ours, in no particular order.
@@ -246,6 +251,21 @@ impl Snapshot {
     }
 }
 
+/// A domain, or a key with one, in the spelling of the DNS: `bücher.example` and `xn--bcher-kva.example` are one domain
+/// (RFC 5890 §2.3.2.1), and mail programs write either.
+fn spelled(name: &str) -> Cow<'_, str> {
+    let (local, domain) = match name.rsplit_once('@') {
+        Some((local, domain)) => (Some(local), domain),
+        None => (None, name),
+    };
+    if domain.is_ascii() {
+        return Cow::Borrowed(name);
+    }
+    // What the DNS could not have is nobody's domain; it stays as it is and is not found.
+    let Ok(domain) = idna::domain_to_ascii(domain) else { return Cow::Borrowed(name) };
+    Cow::Owned(local.map_or_else(|| domain.clone(), |local| format!("{local}@{domain}")))
+}
+
 fn is_postmaster(address: &Address) -> bool {
     address.local().eq_ignore_ascii_case("postmaster")
 }
@@ -264,16 +284,17 @@ fn index(
     let mut claim = |address: &Address, index: usize, conflicts: &mut Vec<Conflict>| {
         let subject = address.to_string();
         let loser = &accounts[index];
-        if !places.contains_key(address.domain()) {
+        if !places.contains_key(&*spelled(address.domain())) {
             // An account added by a person outlives a domain taken out of the configuration, and comes back with it.
             let words =
                 format!("its domain {} is not in the configuration; add a [[domain]]", address.domain());
             conflicts.push(conflict(&subject, Some(loser.id()), &words));
             return;
         }
-        match by_address.get(&address.key()) {
+        let key = spelled(&address.key()).into_owned();
+        match by_address.get(&key) {
             None => {
-                by_address.insert(address.key(), index);
+                by_address.insert(key, index);
             }
             Some(holder) if *holder == index => {}
             Some(holder) => {

@@ -80,6 +80,36 @@ fn short(resolved: &Resolved) -> String {
 }
 
 #[test]
+fn an_international_domain_is_one_in_both_spellings() {
+    for (configured, other) in
+        [("bücher.example", "xn--bcher-kva.example"), ("xn--bcher-kva.example", "bücher.example")]
+    {
+        let directory = Directory::open(&world(&MemoryDisk::new()), options()).unwrap();
+        let anna = format!("anna@{configured}");
+        let accounts = vec![account(&anna, &[&format!("jörg@{other}")], Class::Admin)];
+        assert_eq!(directory.configure(vec![domain(configured, None, true)], accounts).unwrap(), []);
+        let snapshot = directory.snapshot();
+        for recipient in [
+            format!("anna@{other}"),
+            format!("Anna+tag@{}", other.to_uppercase()),
+            format!("jörg@{configured}"),
+            format!("postmaster@{other}"),
+        ] {
+            let found = short(&snapshot.resolve(&address(&recipient)));
+            assert_eq!(found, format!("{anna} via nobody"), "{recipient}");
+        }
+        let id = AccountId::new(&anna);
+        assert!(snapshot.may_send_as(&id, &address(&format!("anna@{other}"))));
+        assert_eq!(snapshot.login(&format!("anna@{other}")).map(|account| account.id()), Some(id.clone()));
+        assert!(snapshot.account(&id).is_some() && snapshot.domain(other).is_some());
+        assert_eq!(short(&snapshot.resolve(&address(&format!("ben@{other}")))), "unknown");
+        assert_eq!(short(&snapshot.resolve(&address("anna@bucher.example"))), "not ours");
+        let twice = vec![domain(configured, None, true), domain(other, None, true)];
+        assert!(directory.configure(twice, Vec::new()).is_err(), "one domain, configured twice");
+    }
+}
+
+#[test]
 fn every_kind_of_recipient_is_resolved() {
     let directory = company(&MemoryDisk::new());
     directory.learned().learn(&address("dora@lab.example"), &office(), Time::from_seconds(1));

@@ -4,10 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use stories::PrimaryOptions;
 use stories::lab::wait_for;
 use stories::load::SmtpTalk;
+use stories::stormpost::{Company, Setup};
 use stories::tools::{Said, run};
+use stories::{Lab, PrimaryOptions, Stormpost};
 
 use crate::scene::{Scene, by_lmtp};
 
@@ -128,6 +129,23 @@ fn a_next_hop_without_smtputf8_gets_what_it_can_take_and_the_sender_hears_of_the
         let report = String::from_utf8_lossy(&reports[0].message).into_owned();
         assert!(report.contains("5.6.7") && report.contains("needs SMTPUTF8"), "{report}");
     }
+}
+
+#[test]
+fn mail_for_an_international_domain_comes_in_either_spelling_and_lands_in_one_mailbox() {
+    let lab = Lab::open("international_domain");
+    let companies = vec![Company::alone("home.test", &["ben"]), Company::alone("bücher.test", &["anna"])];
+    let stormpost = Stormpost::start(&lab, "stormpost", &Setup::with(companies));
+    let script = format!(
+        "import smtplib\ns=smtplib.SMTP('127.0.0.1',{})\nm=b'Subject: x\\r\\n\\r\\nx\\r\\n'\n\
+         s.sendmail('a@outside.test',['anna@xn--bcher-kva.test'],m+b'1\\r\\n')\n\
+         s.sendmail('a@outside.test',['anna@bücher.test'],m+b'2\\r\\n',mail_options=['SMTPUTF8'])\ns.quit()\n",
+        stormpost.smtp
+    );
+    run(Command::new("/usr/bin/python3").arg("-c").arg(script)).must("smtplib");
+    wait_for("both to be in one mailbox", Duration::from_secs(10), || {
+        stormpost.maildrop("anna@bücher.test").is_ok_and(|drop| drop.folder("INBOX").len() == 2)
+    });
 }
 
 fn said(talk: &mut SmtpTalk, line: &str) -> String {

@@ -93,8 +93,19 @@ fn host_name(text: &str) -> Result<String, String> {
     Ok(address.domain().to_owned())
 }
 
+/// A name that is said in greetings, which are ASCII (RFC 5321 §4.1.1.1).
+fn server_name(text: &str) -> Result<String, String> {
+    let name = host_name(text)?;
+    match name.is_ascii() {
+        true => Ok(name),
+        false => Err(format!(
+            "{text:?} cannot be said in a greeting; write its ASCII form, which begins with xn--"
+        )),
+    }
+}
+
 fn node(section: &Section<'_>) -> Option<Node> {
-    let name = section.needed("name").and_then(|_| section.parsed("name", host_name));
+    let name = section.needed("name").and_then(|_| section.parsed("name", server_name));
     let data = section.path("data");
     let log = section.choice("log");
     let name_server = section.parsed("name_server", |text| {
@@ -544,7 +555,7 @@ fn mailbox_login(section: &Section<'_>) -> Option<MailboxLogin> {
 }
 
 fn outbound(section: &Section<'_>, node: &str) -> Outbound {
-    let helo = section.parsed("helo", host_name).map_or_else(|| node.to_owned(), |at| at.value);
+    let helo = section.parsed("helo", server_name).map_or_else(|| node.to_owned(), |at| at.value);
     let smart_host = section.table("smart_host", "outbound.smart_host");
     Outbound { helo, smart_host: smart_host.and_then(|section| mail_server(&section, false)) }
 }

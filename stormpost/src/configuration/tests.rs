@@ -511,3 +511,15 @@ fn a_password_is_not_remembered_for_longer_than_is_safe() {
     let text = format!("{SMALL}[limits]\npassword_memory = \"16m\"\n");
     assert!(refused(&text).contains("password_memory must be at most 15m"), "{}", refused(&text));
 }
+
+#[test]
+fn a_name_for_greetings_is_ascii_and_a_domain_need_not_be() {
+    let text = SMALL.replace("mx.example.org", "mx.bücher.example");
+    assert!(refused(&text).contains("write its ASCII form"), "{}", refused(&text));
+    assert_eq!(
+        warned(
+            &SMALL.replace("example.org", "bücher.example").replace("mx.bücher.example", "mx.example.org")
+        ),
+        ""
+    );
+}
