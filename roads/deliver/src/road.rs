@@ -2,6 +2,7 @@
 
 mod doubt;
 mod follow;
+mod guard;
 
 use crate::door::Answer;
 use crate::history::{Errand, History, is_listed};
@@ -14,6 +15,7 @@ use crate::settings::{Parts, Settings};
 use crate::settle::{Settled, ToSettle, settle};
 use crate::stops::Stops;
 use crate::view::{Counts, QueueView, Standing, Toward, standing};
+use guard::Guard;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -251,6 +253,7 @@ pub(crate) struct Journey {
     about: HashMap<Id, About>,
     settling: usize,
     live: Live,
+    guard: Guard,
     caught_up: bool,
     more: bool,
     /// Whether new mail wakes us.
@@ -291,6 +294,7 @@ impl Journey {
             about: HashMap::new(),
             settling: 0,
             live: Live::default(),
+            guard: Guard::default(),
             caught_up: false,
             more: true,
             woken,
@@ -433,7 +437,8 @@ impl Journey {
     /// A job is over: every recipient gets its turn.
     fn handed(&mut self, handed: Handed) {
         let now = Instant::now();
-        let Handed { job, turns, attempted, micros, reports, entry } = handed;
+        let Handed { job, mut turns, attempted, micros, reports, entry } = handed;
+        self.doubt_refusals(&job, &mut turns, &attempted, now);
         let random = self.road.parts.world.random.clone();
         let mut jitter = |below: u64| random.below(below);
         let mut to_settle = Vec::new();

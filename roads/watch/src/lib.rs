@@ -12,7 +12,7 @@ mod tests;
 
 pub use canary::MailCanary;
 pub use machines::{ACCOUNTS_MAX, Owed, WATCH};
-pub use probe::{Canary, ImapProbe, NamesProbe, Probe, Seen, SmtpProbe};
+pub use probe::{Canary, FrontDoor, ImapProbe, NamesProbe, Probe, Seen, SmtpProbe};
 pub use rules_failover::Settings;
 
 use machines::{Machines, Numbers};

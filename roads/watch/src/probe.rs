@@ -1,13 +1,14 @@
 //! Looking at a primary: dialogues begun only to look, and canary messages.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stores_primary::imap::{self, Hop as ImapHop, SignIn, Stage};
 use stores_primary::smtp::{self, Hop};
 use stores_primary::store::StoreError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use words_mail::{Address, Evidence, Finding, Observation, Plane, PrimaryId, Sender};
+use words_mail::{Address, Evidence, Finding, Observation, Plane, PrimaryId, Reply, Sender};
 use words_world::{Boxed, NameError, World};
 
 /// After a first failure in peace it is asked again so soon: a doubt is confirmed or gone within a second.
@@ -78,6 +79,46 @@ impl Probe for SmtpProbe {
 
     fn planes(&self) -> Vec<Plane> {
         vec![self.plane]
+    }
+}
+
+/// The same, by one who remembers that the recipient was taken before: a server that refuses him for good from some moment on
+/// refuses everybody. The rule is [`rules_failover::front_door`].
+pub struct FrontDoor {
+    probe: SmtpProbe,
+    took: AtomicBool,
+}
+
+impl FrontDoor {
+    /// One that has seen nothing yet.
+    pub fn new(probe: SmtpProbe) -> FrontDoor {
+        FrontDoor { probe, took: AtomicBool::new(false) }
+    }
+}
+
+impl Probe for FrontDoor {
+    fn look(&self) -> Boxed<'_, Vec<Seen>> {
+        Box::pin(async move {
+            let SmtpProbe { world, hop, recipient, plane } = &self.probe;
+            let seen = smtp::probe(world, hop, &Sender::NOBODY, std::slice::from_ref(recipient)).await;
+            let answers = || seen.answers.iter().map(|(_, reply)| reply);
+            let refuses = seen.is_up() && !seen.answers.is_empty() && answers().all(Reply::is_never);
+            let took = self.took.load(Ordering::Relaxed);
+            if seen.is_up() && answers().any(Reply::is_yes) {
+                self.took.store(true, Ordering::Relaxed);
+            }
+            let mut detail = seen.words();
+            if refuses && took {
+                let words = answers().map(ToString::to_string).next().unwrap_or_default();
+                detail = format!("it refuses {recipient}, whom it took before: {words}");
+            }
+            let finding = rules_failover::front_door(seen.is_up(), refuses, took);
+            vec![Seen { plane: *plane, finding, micros: seen.micros(), detail }]
+        })
+    }
+
+    fn planes(&self) -> Vec<Plane> {
+        self.probe.planes()
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod doc;
 mod evidence;
+mod refusal;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -19,5 +20,6 @@ mod track;
 
 pub use doc::page;
 pub use evidence::{Reading, Window};
+pub use refusal::{DOUBTS_MAX, Refusal, front_door, refusal};
 pub use table::{Condition, Row, TABLE, kinds, orders, row, switches};
 pub use track::{Answer, Decision, Now, Owing, Settings, Track};

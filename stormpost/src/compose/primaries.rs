@@ -8,7 +8,7 @@ use crate::configuration::{
 use anyhow::{Context, Result, anyhow};
 use roads_accept::{Answer as Said, CallOut};
 use roads_mirror::{Doors, Right};
-use roads_watch::{Flight, ImapProbe, MailCanary, Probe, Seen, Settings, SmtpProbe, Watched};
+use roads_watch::{Flight, FrontDoor, ImapProbe, MailCanary, Probe, Seen, Settings, SmtpProbe, Watched};
 use rules_signin::Answer;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -127,8 +127,12 @@ impl Primaries {
         let account = AccountId::new(&recipient.key());
         let mut hop = way.deliver.clone();
         hop.limits = hop.limits.at_most(settings.probe_timeout);
-        let mut probes: Vec<Arc<dyn Probe>> =
-            vec![Arc::new(SmtpProbe { world: self.world.clone(), hop, recipient, plane: Plane::Inbound })];
+        let mut probes: Vec<Arc<dyn Probe>> = vec![Arc::new(FrontDoor::new(SmtpProbe {
+            world: self.world.clone(),
+            hop,
+            recipient,
+            plane: Plane::Inbound,
+        }))];
         let mailbox = way.mailbox.clone().map(|mut hop| {
             hop.limits = hop.limits.at_most(settings.probe_timeout);
             hop

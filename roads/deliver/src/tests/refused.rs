@@ -31,6 +31,51 @@ async fn a_hundred_forged_spams_make_no_report_and_leave_inbox() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_primary_that_refuses_everybody_from_one_moment_on_does_not_send_the_queue_back() {
+    let mut house = House::new();
+    let life = house.live();
+    life.accept(mail(&["anna@x.example"], "before")).await;
+    life.settle_down(5 * SECOND).await;
+    sleep(10 * SECOND).await;
+    let denied = |who: &str| (who.to_owned(), "554 5.7.1 relay denied".to_owned());
+    house.office().mood(|mood| mood.says = ["anna@x.example", "bert@x.example"].map(denied).into());
+    let mut traces = Vec::new();
+    for n in 0..20 {
+        traces.push(life.accept(mail(&["anna@x.example", "bert@x.example"], &format!("m{n}"))).await);
+    }
+    sleep(15 * SECOND).await;
+    assert!(life.letters().is_empty() && traces.iter().all(|trace| life.outcomes(*trace).is_empty()));
+    let shown = life.view.show(traces[0]).unwrap();
+    let last = shown.recipients.iter().find_map(|r| r.last.clone()).unwrap();
+    assert!(last.contains("554 5.7.1 relay denied (kept and asked again"), "{last}");
+    house.office().mood(|mood| mood.says.clear());
+    life.settle_down(900 * SECOND).await;
+    let taken: usize = house.office().stored().iter().map(|stored| stored.to.len()).sum();
+    assert_eq!(taken, 41, "each for each of the two, once");
+    assert!(life.letters().is_empty());
+    life.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_is_refused_while_others_are_taken_is_refused_and_one_alone_after_a_few_doubts() {
+    let mut house = House::new();
+    let life = house.live();
+    let gone = [("bert@x.example".to_owned(), "550 5.1.1 gone".to_owned())];
+    house.office().mood(|mood| mood.says = gone.into());
+    let alone = life.accept(mail(&["bert@x.example"], "alone")).await;
+    sleep(SECOND).await;
+    assert!(life.outcomes(alone).is_empty(), "nobody else was taken: it may be everybody");
+    life.accept(mail(&["anna@x.example"], "other")).await;
+    life.settle_down(3_600 * SECOND).await;
+    assert_eq!(life.outcomes(alone), ["bert bounced 0"]);
+    sleep(60 * SECOND).await;
+    let quiet = life.accept(mail(&["bert@x.example"], "quiet")).await;
+    life.settle_down(86_400 * SECOND).await;
+    assert_eq!(life.outcomes(quiet), ["bert bounced 0"]);
+    life.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_believed_sender_is_told_once_and_nobody_is_told_about_reports() {
     let mut house = House::new();
     let life = house.live();
