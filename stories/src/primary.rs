@@ -186,6 +186,19 @@ impl Primary {
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
+    /// Lets Postfix refuse every recipient for good, or take them again, by a changed setting and a reload, as after an
+    /// upgrade that went wrong.
+    pub fn deny_everybody(&self, deny: bool) {
+        const DENY: &str = "smtpd_recipient_restrictions = reject\n";
+        let conf = self.dir.join("pf/conf");
+        let file = conf.join("main.cf");
+        let text = fs::read_to_string(&file).unwrap().replace(DENY, "");
+        fs::write(&file, if deny { text + DENY } else { text }).unwrap();
+        let out =
+            Command::new(program("postfix", "postfix")).arg("-c").arg(&conf).arg("reload").output().unwrap();
+        assert!(out.status.success(), "postfix reload: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
     /// Postfix's log.
     pub fn postfix_log(&self) -> String {
         fs::read_to_string(self.dir.join("pf/log")).unwrap_or_default()

@@ -70,6 +70,26 @@ stages! {
 }
 
 #[test]
+fn a_primary_that_denies_everybody_after_a_reload_refuses_no_message_for_good() {
+    let scene = Scene::open("denies_everybody");
+    let load = |name: &str| Load {
+        sessions: 2,
+        messages: 10,
+        ..Load::new(scene.stormpost.smtp, name, &scene.primary.addresses())
+    };
+    let mut sent = load("before").run();
+    scene.drained(Duration::from_secs(60));
+    scene.primary.deny_everybody(true);
+    sent.extend(load("denied").run());
+    scene.becomes("inbound", "SUSPECT", Duration::from_secs(30));
+    assert_eq!(scene.stormpost.queued_as("refused"), 0);
+    scene.primary.deny_everybody(false);
+    scene.drained(Duration::from_secs(120));
+    assert_eq!(scene.stormpost.queued_as("refused"), 0);
+    scene.judge(&sent);
+}
+
+#[test]
 fn a_primary_that_says_451_to_everything() {
     let (scene, proxy) = behind_proxy("says_451", &PrimaryOptions::default());
     for stage in [Stage::Mail, Stage::Rcpt, Stage::Dot] {
