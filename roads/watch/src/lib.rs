@@ -154,6 +154,15 @@ impl Clock {
     }
 }
 
+/// What was written down last of one kind of evidence.
+struct Noted {
+    finding: Finding,
+    at: Instant,
+    /// The newest that said the same since, and was not written down: it is when the finding changes, so that the record
+    /// says to the observation when a plane was last seen well and first seen to fail.
+    since: Option<Observation>,
+}
+
 /// Where observations are judged and orders are written.
 struct Court {
     ledger: Ledger,
@@ -163,7 +172,7 @@ struct Court {
     paces: HashMap<PrimaryId, watch::Sender<Pace>>,
     owed: Arc<dyn Owed>,
     clock: Clock,
-    noted: HashMap<(PrimaryId, Plane, Evidence), (Finding, Instant)>,
+    noted: HashMap<(PrimaryId, Plane, Evidence), Noted>,
     /// Why the last order could not be written, so that it is said once.
     stuck: Option<AppendError>,
 }
@@ -220,14 +229,21 @@ impl Court {
         }
         let key = (observation.primary.clone(), observation.plane, observation.evidence);
         let gap = if observation.finding == Finding::Up { UP_NOTED_EVERY } else { DOWN_NOTED_EVERY };
-        let repeats = self
-            .noted
-            .get(&key)
-            .is_some_and(|(finding, at)| *finding == observation.finding && at.elapsed() < gap);
-        if !repeats && observation.evidence != Evidence::Live {
-            self.noted.insert(key, (observation.finding, Instant::now()));
-            self.ledger.note(Entry::Observation(observation));
+        if observation.evidence == Evidence::Live {
+            return;
         }
+        let noted = self.noted.get_mut(&key);
+        if let Some(noted) = noted.filter(|n| n.finding == observation.finding && n.at.elapsed() < gap) {
+            noted.since = Some(observation);
+            return;
+        }
+        let now = Noted { finding: observation.finding, at: Instant::now(), since: None };
+        if let Some(Noted { finding, since: Some(last), .. }) = self.noted.insert(key, now)
+            && finding != observation.finding
+        {
+            self.ledger.note(Entry::Observation(last));
+        }
+        self.ledger.note(Entry::Observation(observation));
     }
 
     /// Answers what people asked and writes what time and evidence ask for.

@@ -495,6 +495,11 @@ async fn peace_is_written_down_sparingly_and_failures_as_they_are() {
             let failures: Vec<_> =
                 run.observations().into_iter().filter(|o| o.finding == Finding::Down).collect();
             assert!(failures.len() >= 75, "{} failures", failures.len());
+            // The record says to the observation when it was last seen well, although peace is thinned.
+            let (all, first) = (run.observations(), failures[0].at);
+            let last_up = all.iter().filter(|o| o.finding == Finding::Up && o.at < first).map(|o| o.at).max();
+            let gap = first.since(last_up.unwrap());
+            assert!(gap < Duration::from_millis(2_500), "probes look every two seconds: {gap:?}");
             assert!(failures.iter().all(|o| !o.detail.contains('\r')), "what came from outside is escaped");
         })
         .await;
