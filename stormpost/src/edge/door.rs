@@ -23,7 +23,7 @@ const CALL_TIME: Duration = Duration::from_secs(5);
 const PULSE: Duration = Duration::from_millis(500);
 /// Between two statements: what was stored meanwhile is told at once, and is delivered with one sync where each by itself
 /// would have its own, which the next sender would wait for.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 /// The rest after an error at the door.
 const REST: Duration = Duration::from_millis(50);
 
