@@ -68,6 +68,11 @@ struct Node {
 
 impl Node {
     fn start() -> Node {
+        Node::telling("")
+    }
+
+    /// A node with further lines in its configuration.
+    fn telling(more: &str) -> Node {
         let folder = tempfile::tempdir().unwrap();
         let (smtp, http, primary) = (port(), port(), port());
         let configuration = format!(
@@ -77,7 +82,7 @@ impl Node {
              accounts = [\"anna@example.org\", \"bert@example.org\"]\n\
              [[primary]]\nid = \"office\"\ndwell = \"1h\"\nreturn_dwell = \"1s\"\nclear = \"1s\"\n\
              probe_every = \"1s\"\nprobe_timeout = \"2s\"\n\
-             [primary.deliver]\nhost = \"127.0.0.1\"\nport = {primary}\ntls = \"none\"\n",
+             [primary.deliver]\nhost = \"127.0.0.1\"\nport = {primary}\ntls = \"none\"\n{more}",
             names()
         );
         fs::write(folder.path().join("stormpost.toml"), configuration).unwrap();
@@ -433,6 +438,85 @@ fn traced(node: &Node) {
     assert!(said.contains("handed over: 250 taken"), "{said}");
     assert_eq!(node.json(4, &["trace", "--to", "nobody@example.org"]), Value::Array(Vec::new()));
     assert!(node.said(1, &["trace", "--from", "no address"]).contains("neither an address"));
+}
+
+/// A web server that answers `204` to everything and keeps the bodies.
+fn webhook() -> (u16, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let (port, got) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
+    let keep = got.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            let mut length = 0;
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                let (name, value) = line.split_once(':').unwrap_or_default();
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            keep.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            let _ = reader.get_mut().write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (port, got)
+}
+
+#[test]
+fn notices_reach_a_webhook_and_are_muted_acknowledged_and_repeated_as_people_say() {
+    let (port, got) = webhook();
+    let node =
+        Node::telling(&format!("[notify]\nwebhook = [\"http://127.0.0.1:{port}/hook\"]\nrepeat = \"2s\"\n"));
+    let last = |wanted: &str| {
+        until(wanted, || {
+            let got = got.lock().unwrap();
+            got.iter()
+                .rev()
+                .find(|notice| notice["cause"].as_str().is_some_and(|c| c.starts_with(wanted)))
+                .cloned()
+        })
+    };
+    let count = || got.lock().unwrap().len();
+    let said = node.said(0, &["notice", "test"]);
+    assert!(said.contains("by webhook told"), "{said}");
+    let test = last("test");
+    assert_eq!(
+        (text(&test, "/primary"), text(&test, "/state"), text(&test, "/by")),
+        ("office".into(), "test".into(), "anna".into())
+    );
+    assert!(test["stormpost"] == 1 && text(&test, "/id").starts_with("test-"), "{test}");
+
+    node.said(0, &["failover", "--reason", "rack 4 burns"]);
+    let change = last("change");
+    assert_eq!((text(&change, "/state"), text(&change, "/before")), ("down".into(), "well".into()));
+    assert_eq!((change["event"].as_u64(), text(&change, "/by")), (Some(1), "anna".into()), "{change}");
+    assert!(text(&change, "/why").contains("rack 4 burns") && change["planes"].is_array(), "{change}");
+    assert!(
+        change["waiting"]["messages"].is_u64() && text(&change, "/text").contains("Nothing is lost"),
+        "{change}"
+    );
+
+    let repeat = last("repeat");
+    assert_eq!((repeat["event"].as_u64(), text(&repeat, "/state")), (Some(1), "down".into()));
+    assert_ne!(text(&repeat, "/id"), text(&change, "/id"));
+    node.said(0, &["notice", "ack"]);
+    std::thread::sleep(Duration::from_secs(1));
+    let known = count();
+    std::thread::sleep(Duration::from_millis(3_500));
+    assert_eq!(count(), known, "what is acknowledged is not repeated");
+
+    node.said(0, &["notice", "mute", "--for", "1h", "--reason", "everybody knows"]);
+    node.said(0, &["pin", "--reason", "wait"]);
+    std::thread::sleep(Duration::from_millis(3_500));
+    assert_eq!(count(), known, "muted");
+    let shown = node.said(0, &["event", "show", "1"]);
+    assert!(shown.contains("by webhook not told, muted until"), "{shown}");
+    node.said(0, &["notice", "test"]);
+    assert_eq!(count(), known + 1, "a test is sent all the same");
 }
 
 #[test]
