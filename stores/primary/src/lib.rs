@@ -3,6 +3,7 @@
 //! A primary is somebody else's machine. Everything asked of it is bounded in time, everything it says is read with
 //! suspicion, and an outcome that is not known is its own answer.
 
+mod block;
 pub mod imap;
 pub mod internet;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The edge's answers to the inside.
 
+use super::attend::attend;
 use super::view::{EdgeView, Mark};
 use super::words::{EdgeAnswer, EdgeCall, Hello, Statement, TRACES_MAX, Talk};
 use roads_accept::Accept;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use stores_directory::Follower;
 use stores_journal::{Erased, Journal, LogError};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 use words_world::{Listener, Stream};
 
@@ -24,8 +24,6 @@ const PULSE: Duration = Duration::from_millis(500);
 /// Between two statements: what was stored meanwhile is told at once, and is delivered with one sync where each by itself
 /// would have its own, which the next sender would wait for.
 const GATHER: Duration = Duration::from_millis(10);
-/// The rest after an error at the door.
-const REST: Duration = Duration::from_millis(50);
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -40,28 +38,12 @@ pub(crate) struct Answering {
 
 impl Answering {
     /// Answers until `stop` says so.
-    pub(crate) async fn serve(self, listener: Box<dyn Listener>, mut stop: watch::Receiver<bool>) {
-        let mut talks = JoinSet::new();
-        loop {
-            let connected = tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => return,
-                Some(_) = talks.join_next(), if !talks.is_empty() => continue,
-                connected = listener.accept(), if talks.len() < CONNECTIONS_MAX => connected,
-            };
-            match connected {
-                Ok(connected) => {
-                    let answering = self.clone();
-                    talks.spawn(async move {
-                        let _ = answering.converse(connected.stream).await;
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the edge's socket gave no connection");
-                    sleep(REST).await;
-                }
-            }
-        }
+    pub(crate) async fn serve(self, listener: Box<dyn Listener>, stop: watch::Receiver<bool>) {
+        let converse = |stream| {
+            let answering = self.clone();
+            async move { drop(answering.converse(stream).await) }
+        };
+        attend(listener, CONNECTIONS_MAX, stop, converse).await;
     }
 
     async fn converse(self, stream: Box<dyn Stream>) -> io::Result<()> {

@@ -1,11 +1,11 @@
 //! The inside's answers to the edge: sign-ins, and recipients that no list names.
 
+use super::attend::attend;
 use super::words::{InsideAnswer, InsideCall, Talk};
 use roads_accept::{Answer, CallOut, SignIn, SignInRefusal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 use words_world::{Listener, Stream};
 
@@ -15,8 +15,6 @@ const QUESTIONS_MAX: usize = 512;
 const CALL_TIME: Duration = Duration::from_secs(5);
 /// How often somebody who waits is told to wait on.
 const PULSE: Duration = Duration::from_millis(500);
-/// The rest after an error at the door.
-const REST: Duration = Duration::from_millis(50);
 
 /// Who knows what the edge does not.
 #[derive(Clone)]
@@ -29,28 +27,12 @@ pub(crate) struct Knowing {
 
 impl Knowing {
     /// Answers until `stop` says so.
-    pub(crate) async fn serve(self, listener: Box<dyn Listener>, mut stop: watch::Receiver<bool>) {
-        let mut talks = JoinSet::new();
-        loop {
-            let connected = tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => return,
-                Some(_) = talks.join_next(), if !talks.is_empty() => continue,
-                connected = listener.accept(), if talks.len() < QUESTIONS_MAX => connected,
-            };
-            match connected {
-                Ok(connected) => {
-                    let knowing = self.clone();
-                    talks.spawn(async move {
-                        knowing.converse(connected.stream).await;
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the socket for the edge gave no connection");
-                    sleep(REST).await;
-                }
-            }
-        }
+    pub(crate) async fn serve(self, listener: Box<dyn Listener>, stop: watch::Receiver<bool>) {
+        let converse = |stream| {
+            let knowing = self.clone();
+            async move { knowing.converse(stream).await }
+        };
+        attend(listener, QUESTIONS_MAX, stop, converse).await;
     }
 
     async fn converse(&self, stream: Box<dyn Stream>) {

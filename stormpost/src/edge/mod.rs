@@ -7,6 +7,7 @@
 //! durable.
 
 mod ask;
+mod attend;
 mod door;
 mod inside;
 mod lock;

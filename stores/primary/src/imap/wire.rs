@@ -1,10 +1,10 @@
 //! Bytes out, responses in, each within its time.
 
+use crate::block;
 use crate::store::StoreError;
-use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
 use words_imap::client::{Heard, ResponseReader, Untagged};
 use words_imap::{Code, Status};
 use words_smtp::reply::escape;
@@ -84,23 +84,10 @@ impl Wire {
     /// Writes all of `bytes`. A failure tells how many were taken.
     pub(super) async fn write(&mut self, bytes: &[u8], limit: Duration) -> Result<(), Unwritten> {
         self.check().map_err(|why| Unwritten { taken: 0, why })?;
-        let mut taken = 0;
-        let result: Result<io::Result<()>, _> = timeout(limit, async {
-            while taken < bytes.len() {
-                match self.stream.write(&bytes[taken..]).await? {
-                    0 => return Err(io::ErrorKind::WriteZero.into()),
-                    n => taken += n,
-                }
-            }
-            self.stream.flush().await
-        })
-        .await;
-        let why = match result {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(e)) => self.fail(format!("connection lost while writing ({e})")),
-            Err(_) => self.fail(format!("the server took nothing for {} s", limit.as_secs_f32())),
-        };
-        Err(Unwritten { taken, why })
+        match block::write(&mut self.stream, bytes, limit).await {
+            Ok(()) => Ok(()),
+            Err(block::Unwritten { taken, why }) => Err(Unwritten { taken, why: self.fail(why) }),
+        }
     }
 
     /// The next thing the server says: within `silence`, and not after `end`.

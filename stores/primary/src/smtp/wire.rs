@@ -1,9 +1,9 @@
 //! Bytes out, replies in, each within its time.
 
 use super::{NotSent, Stage};
-use std::io;
+use crate::block;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use words_smtp::reply::{Answer, ReplyReader};
 use words_world::Stream;
@@ -52,40 +52,18 @@ impl Wire {
     /// Writes all of `bytes` and sees them off.
     pub(super) async fn write(&mut self, bytes: &[u8], limit: Duration) -> Result<(), NotSent> {
         self.check()?;
-        let result = timeout(limit, async {
-            self.stream.write_all(bytes).await?;
-            self.stream.flush().await
-        })
-        .await;
-        match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(e)) => Err(self.fail(format!("connection lost while writing ({e})"))),
-            Err(_) => Err(self.fail(format!("the peer took nothing for {} s", limit.as_secs_f32()))),
-        }
+        block::write(&mut self.stream, bytes, limit).await.map_err(|unwritten| self.fail(unwritten.why))
     }
 
     /// Writes the end of a message. `Ok` once every byte was taken off our hands, whatever happens after: from then on
     /// the outcome is known only from the answer.
     pub(super) async fn write_end(&mut self, bytes: &[u8], limit: Duration) -> Result<(), NotSent> {
         self.check()?;
-        let mut taken = 0;
-        let result: Result<io::Result<()>, _> = timeout(limit, async {
-            while taken < bytes.len() {
-                match self.stream.write(&bytes[taken..]).await? {
-                    0 => return Err(io::ErrorKind::WriteZero.into()),
-                    n => taken += n,
-                }
-            }
-            self.stream.flush().await
-        })
-        .await;
-        let why = match result {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(e)) => format!("connection lost while writing ({e})"),
-            Err(_) => format!("the peer took nothing for {} s", limit.as_secs_f32()),
-        };
-        // Not yet a failure of the whole: the bytes may be on their way, and the answer with them.
-        if taken == bytes.len() { Ok(()) } else { Err(self.fail(why)) }
+        match block::write(&mut self.stream, bytes, limit).await {
+            // Not yet a failure of the whole: the bytes may be on their way, and the answer with them.
+            Err(unwritten) if unwritten.taken < bytes.len() => Err(self.fail(unwritten.why)),
+            _ => Ok(()),
+        }
     }
 
     /// The next reply.
