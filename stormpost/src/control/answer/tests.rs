@@ -73,9 +73,9 @@ impl House {
         self.ledger.append(Entry::Order(order)).await.unwrap();
     }
 
-    async fn settle(&self, to: Destination, outcome: Outcome) {
+    async fn settle(&self, message: u8, to: Destination, outcome: Outcome) {
         let settlement = Settlement {
-            trace: TraceId::new(self.clock.now(), [1; 10]),
+            trace: TraceId::new(self.clock.now(), [message; 10]),
             recipient: Address::parse("anna@example.org").unwrap(),
             destination: to,
             outcome,
@@ -127,13 +127,15 @@ async fn each_state_is_told_in_peoples_words() {
     assert_eq!((inbound.state, inbound.order), (State::Active, Some(OrderNumber(2))));
     assert_eq!(inbound.finding, None, "nothing was measured, and silence is not health");
 
-    house.settle(Destination::Primary(office()), handed_over()).await;
+    house.settle(1, Destination::Primary(office()), handed_over()).await;
     pass(&house, 60);
     house.order(Plane::Inbound, State::Active, State::Returning).await;
-    for _ in 0..214 {
-        house.settle(Destination::Primary(office()), handed_over()).await;
+    for message in 0..214 {
+        house.settle(message, Destination::Primary(office()), handed_over()).await;
     }
-    house.settle(Destination::Mailbox, handed_over()).await;
+    // Another recipient of the same message, and a delivery to elsewhere.
+    house.settle(7, Destination::Primary(office()), handed_over()).await;
+    house.settle(215, Destination::Mailbox, handed_over()).await;
     assert_eq!(house.status(2_096).words, "Coming back, 214 of 2,310 given back");
 
     house.order(Plane::Inbound, State::Returning, State::Ready).await;
@@ -254,9 +256,9 @@ async fn a_proof_of_months_ago_is_remembered_after_a_restart() {
 async fn settlements_are_counted_by_place_and_outcome_and_domains_together() {
     let house = House::new();
     for domain in ["a.example", "b.example"] {
-        house.settle(Destination::Internet(domain.into()), handed_over()).await;
+        house.settle(1, Destination::Internet(domain.into()), handed_over()).await;
     }
-    house.settle(Destination::Primary(office()), Outcome::Unknown).await;
+    house.settle(1, Destination::Primary(office()), Outcome::Unknown).await;
     let settled = house.latest.seen().settled;
     let settled: Vec<_> = settled.into_iter().map(|((to, how), count)| (to, how, count)).collect();
     assert_eq!(settled, [("internet".to_owned(), "handed_over", 2), ("office".to_owned(), "unknown", 1)]);
