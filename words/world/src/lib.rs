@@ -6,11 +6,13 @@
 
 mod crash;
 mod disk;
+mod http;
 mod names;
 mod net;
 
 pub use crash::{crash_point, on_crash_point};
 pub use disk::{Disk, DiskFile, Entry};
+pub use http::{HttpAnswer, Url};
 pub use names::{Mx, NameError, Names};
 pub use net::{Connected, Listener, Net, Stream};
 
