@@ -279,6 +279,7 @@ impl Machine {
             sign_in: Arc::new(Doorman),
             call_out: None,
             authentication: Some(Arc::new(Passes)),
+            scanners: Default::default(),
             policy: Default::default(),
             extensions: Default::default(),
             limits: AcceptLimits::default(),

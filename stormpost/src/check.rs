@@ -3,11 +3,12 @@
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::command::{Ended, Output, code};
 use crate::configuration::{
-    Configuration, Fault, Faults, Login, MailServer, MailboxLogin, SecretSource, ServerPlace, Severity,
-    Source, TrustWanted, read_private, reason, write_size,
+    Configuration, Fault, Faults, FilterStands, Login, MailServer, MailboxLogin, SecretSource, ServerPlace,
+    Severity, Source, TrustWanted, read_private, reason, write_size,
 };
 use crate::control::client::is_running;
 use clap::Args;
+use roads_accept::ScannerPlace;
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -123,6 +124,7 @@ fn look(configuration: &Configuration, found: &mut Vec<Fault>) {
         found.push(warning(words, "add [tls] with certificate and key"));
     }
     directory(configuration, found);
+    filter(configuration, found);
     for domain in &configuration.domains {
         let Some(dkim) = &domain.dkim else { continue };
         let name = &domain.domain.name;
@@ -224,6 +226,25 @@ fn key_file(configuration: &Configuration, found: &mut Vec<Fault>) {
             format!("the folder of the key {shown} is not there"),
             "make it, or name another key_file",
         ));
+    }
+}
+
+/// An MX with no filter at all is an open door for spam and viruses.
+fn filter(configuration: &Configuration, found: &mut Vec<Fault>) {
+    let filter = &configuration.filter;
+    if !configuration.listen.smtp.is_empty() && !filter.looks() && filter.stands == FilterStands::Unsaid {
+        let words = "mail is taken from the internet, and nothing looks for spam and viruses in it";
+        let hint = "add [filter.rspamd] or [filter.clamav]; or, when the primary's own filter judges what we hand over, write \
+                    [filter] stands = \"primary\"";
+        found.push(error(words, hint));
+    }
+    for local in [&filter.scanners.rspamd, &filter.scanners.clamd].into_iter().flatten() {
+        if let ScannerPlace::Local(path) = &local.place
+            && !path.exists()
+        {
+            let words = format!("the scanner's socket {} is not there", path.display());
+            found.push(warning(words, "start the scanner, or correct its address"));
+        }
     }
 }
 

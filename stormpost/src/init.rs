@@ -44,6 +44,9 @@ pub struct InitArguments {
     /// Who is told when the primary fails: addresses that do not live at it.
     #[arg(long = "notify", value_name = "ADDRESS", value_delimiter = ',')]
     notify: Vec<String>,
+    /// Where today's filter against spam and viruses stands: `rspamd` or `clamav` on this machine, both, or `primary`.
+    #[arg(long = "filter", value_enum, value_name = "WHERE", value_delimiter = ',')]
+    filter: Vec<FilterPlace>,
     /// The address to listen at.
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
     listen: String,
@@ -63,6 +66,17 @@ pub enum Protocol {
     Smtp,
     /// LMTP, as Dovecot and Cyrus take it.
     Lmtp,
+}
+
+/// Where a filter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FilterPlace {
+    /// rspamd on this machine, at its usual port.
+    Rspamd,
+    /// ClamAV on this machine, at its usual socket.
+    Clamav,
+    /// At the primary, or behind it.
+    Primary,
 }
 
 /// The id of the primary in what is written.
@@ -187,6 +201,17 @@ fn ask_all(arguments: &mut InitArguments) -> Result<(), Failure> {
     if arguments.accounts.is_empty() {
         arguments.accounts = words(&ask("Which accounts are there? (the first gets postmaster's mail)", "")?);
     }
+    if arguments.filter.is_empty() {
+        let question = "Where does the filter against spam and viruses stand? (rspamd, clamav: here; primary; empty for none)";
+        let default = if arguments.primary.is_some() { "primary" } else { "" };
+        for word in words(&ask(question, default)?) {
+            let place = FilterPlace::from_str(&word, true).map_err(|_| Failure {
+                code: code::USAGE,
+                words: format!("{word:?} is none of: rspamd, clamav, primary"),
+            })?;
+            arguments.filter.push(place);
+        }
+    }
     if arguments.primary.is_some() && arguments.notify.is_empty() {
         arguments.notify = words(&ask("Who is told when it fails? (an address somewhere else)", "")?);
     }
@@ -214,6 +239,24 @@ fn quoted(text: &str) -> String {
 fn list(words: &[String]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     format!("[{}]", quoted.join(", "))
+}
+
+fn filter(out: &mut String, places: &[FilterPlace]) {
+    let is_there = |place| places.contains(&place);
+    out.push_str("\n[filter]\n");
+    match (is_there(FilterPlace::Primary), places.is_empty()) {
+        (_, true) => {
+            out.push_str("# Until a filter is named here, stormpost check is red.\n# stands = \"primary\"\n")
+        }
+        (true, _) => out.push_str("stands = \"primary\"\n"),
+        (false, _) => out.push_str("stands = \"here\"\n"),
+    }
+    if is_there(FilterPlace::Rspamd) {
+        out.push_str("\n[filter.rspamd]\naddress = \"127.0.0.1:11333\"\n");
+    }
+    if is_there(FilterPlace::Clamav) {
+        out.push_str("\n[filter.clamav]\naddress = \"/run/clamav/clamd.ctl\"\n");
+    }
 }
 
 fn configuration(arguments: &InitArguments) -> String {
@@ -249,6 +292,7 @@ fn configuration(arguments: &InitArguments) -> String {
         let file = format!("dkim-{}.pem", domain.to_lowercase());
         let _ = writeln!(out, "dkim = {{ selector = \"stormpost\", key_file = {} }}", quoted(&file));
     }
+    filter(&mut out, &arguments.filter);
     if let Some(primary) = &arguments.primary {
         let (host, port) = host_and_port(primary);
         let _ = write!(out, "\n[[primary]]\nid = \"{PRIMARY}\"\nmode = \"automatic\"\n\n[primary.deliver]\n");

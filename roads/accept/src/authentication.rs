@@ -62,8 +62,12 @@ pub trait Authentication: Send + Sync {
 /// Whether the name servers are waited for. While they are dead every message would else wait its full time, and the
 /// door would be as slow as if it were closed; so then one message at a time waits and finds out, and the others are
 /// taken unchecked.
-#[derive(Debug, Default)]
+///
+/// The same holds for every other scanner that is asked in the session.
+#[derive(Debug)]
 pub(crate) struct Patience {
+    /// Who is waited for, in words.
+    who: &'static str,
     silences: AtomicU32,
     waiting: AtomicBool,
 }
@@ -80,6 +84,10 @@ pub(crate) struct Wait<'a> {
 }
 
 impl Patience {
+    pub(crate) fn new(who: &'static str) -> Patience {
+        Patience { who, silences: AtomicU32::new(0), waiting: AtomicBool::new(false) }
+    }
+
     /// Leave to wait, or none.
     pub(crate) fn wait(&self) -> Option<Wait<'_>> {
         let alone = self.silences.load(Ordering::Relaxed) >= SILENCES;
@@ -105,7 +113,11 @@ impl Drop for Wait<'_> {
         if self.answered {
             self.patience.silences.store(0, Ordering::Relaxed);
         } else if self.patience.silences.fetch_add(1, Ordering::Relaxed) + 1 == SILENCES {
-            tracing::warn!("the name servers do not answer; mail is taken unchecked until they do");
+            let who = self.patience.who;
+            tracing::warn!(
+                who,
+                "no answer from who is asked about mail; until there is one, one message at a time waits"
+            );
         }
     }
 }
@@ -129,7 +141,7 @@ mod tests {
 
     #[test]
     fn while_name_servers_are_dead_one_at_a_time_waits_for_them() {
-        let patience = Patience::default();
+        let patience = Patience::new("nobody");
         let crowd: Vec<_> = (0..SILENCES).map(|_| patience.wait().unwrap()).collect();
         drop(crowd);
         let one = patience.wait().unwrap();

@@ -21,6 +21,12 @@ pub struct Counts {
     pub recipients_refused: AtomicU64,
     /// Messages parked because they go round in a loop.
     pub parked: AtomicU64,
+    /// Messages delivered with a mark.
+    pub tagged: AtomicU64,
+    /// Messages kept back.
+    pub quarantined: AtomicU64,
+    /// Messages taken although a scanner that should have looked at them did not answer.
+    pub unscanned: AtomicU64,
     /// Sign-ins that failed.
     pub sign_ins_failed: AtomicU64,
 }

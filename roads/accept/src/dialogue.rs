@@ -72,7 +72,7 @@ pub(crate) struct Dialogue {
     pub(crate) tenant: Option<Tenant>,
     pub(crate) primary: Option<PrimaryId>,
     pub(crate) letter: Option<Box<Letter>>,
-    seat: Seat,
+    pub(crate) seat: Seat,
     /// A message whose `250` the sender is not known to have heard.
     unheard: Option<Receipt>,
     shutdown: watch::Receiver<bool>,
@@ -254,8 +254,7 @@ impl Dialogue {
     fn judge_sender(&self) -> Reply {
         let parts = &self.accept.parts;
         if !self.seat.may_send(&parts.limits) {
-            let text = "too many messages from your address in this minute; slow down and try again";
-            return Reply::new(450, (4, 7, 1), text);
+            return rules_policy::too_much();
         }
         if self.door != Door::Local && self.accept.spool.turns_away() {
             return store::spool_full();

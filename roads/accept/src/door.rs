@@ -8,6 +8,7 @@ use crate::dialogue::Dialogue;
 use crate::guests::{Full, Guest, Guests};
 use crate::incoming::Budget;
 use crate::returned::Returned;
+use crate::scanners::{ScannerParts, Scanners};
 use crate::sign_in::SignIn;
 use crate::spool::Spool;
 use rules_policy::Policy;
@@ -68,6 +69,8 @@ pub struct AcceptParts {
     pub call_out: Option<Arc<dyn CallOut>>,
     /// How senders are checked at the edge; `None` does not check.
     pub authentication: Option<Arc<dyn Authentication>>,
+    /// Who else looks at messages.
+    pub scanners: ScannerParts,
     /// What the organisation chooses.
     pub policy: Policy,
     /// What the edge offers: no more than the primary takes.
@@ -85,6 +88,7 @@ pub struct Accept {
     pub(crate) returned: Returned,
     pub(crate) counts: Counts,
     pub(crate) patience: Patience,
+    pub(crate) scanners: Scanners,
     pub(crate) spool: Spool,
     /// Who stands at the edge; a crowd there keeps nobody from sending.
     edge: Arc<Guests>,
@@ -108,7 +112,8 @@ impl Accept {
             receiving: Arc::new(Semaphore::new(limits.receiving.min(Semaphore::MAX_PERMITS))),
             returned: Returned::new(),
             counts: Counts::default(),
-            patience: Patience::default(),
+            patience: Patience::new("the name servers"),
+            scanners: Scanners::new(&parts.world, &parts.scanners),
             spool: Spool::new(limits.spool),
             edge: Arc::default(),
             people: Arc::default(),

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
-use words_mail::{Envelope, Time, TraceId, TraceKey, TraceTag};
+use words_mail::{Action, Check, CheckResult, Envelope, Reason, Time, TraceId, TraceKey, TraceTag, Verdict};
 
-/// Writes the `Authentication-Results:`, `Received:` and trace lines, in this order.
+/// Writes the lines that mark it, then `Authentication-Results:`, `Received:` and trace lines, in this order.
 pub(crate) fn prefix(
     host: &str,
     envelope: &Envelope,
@@ -12,8 +12,10 @@ pub(crate) fn prefix(
     key: &TraceKey,
     now: Time,
     results: Option<&str>,
+    verdict: &Verdict,
 ) -> String {
     let mut text = String::with_capacity(512);
+    mark(&mut text, verdict);
     if let Some(results) = results {
         let _ = write!(text, "Authentication-Results: {host}{results}\r\n");
     }
@@ -45,6 +47,33 @@ pub(crate) fn prefix(
     text
 }
 
+/// The lines that say what was found. `X-Spam:` is what mail programs and servers sort by; the topmost one is ours.
+fn mark(text: &mut String, verdict: &Verdict) {
+    // What SPF, DKIM and DMARC say stands in `Authentication-Results:` already.
+    let elsewhere = |check| matches!(check, Check::Spf | Check::Dkim | Check::Dmarc);
+    if verdict.checks.iter().all(|answer| answer.result <= CheckResult::Noted || elsewhere(answer.check)) {
+        return;
+    }
+    if let Action::Tag { .. } = verdict.action {
+        text.push_str("X-Spam: Yes\r\nX-Spam-Status: Yes");
+        for answer in verdict.checks.iter().filter(|answer| answer.result == CheckResult::Tag) {
+            let _ = write!(text, ", {}={}", answer.check, answer.reason.unwrap_or(Reason::Unknown));
+            if let Some(score) = answer.score {
+                let _ = write!(text, " score={}", rules_policy::points(score));
+            }
+        }
+        text.push_str("\r\n");
+    }
+    // Names only, so nothing of it comes from outside; folded where it is long.
+    let findings = verdict.findings().replace(") ", ")\r\n\t");
+    let _ = write!(
+        text,
+        "Stormpost-Verdict: {} rules={}\r\n\t{findings}\r\n",
+        verdict.action.name(),
+        verdict.rules
+    );
+}
+
 /// A word that can stand in a `Received:` line.
 fn word(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect();
@@ -54,7 +83,7 @@ fn word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use words_mail::{Address, Peer, Recipient, Sender, Source};
+    use words_mail::{Address, CheckAnswer, Grade, Peer, Recipient, Sender, Source};
 
     fn envelope(recipients: &[&str], helo: &str) -> Envelope {
         let recipients = recipients.iter().map(|r| Recipient::new(Address::parse(r).unwrap())).collect();
@@ -76,6 +105,33 @@ mod tests {
         }
     }
 
+    fn verdict(action: Action, checks: Vec<CheckAnswer>) -> Verdict {
+        let none = Grade::None;
+        Verdict { rules: 2, action, may_bounce: false, spf: none, dkim: none, dmarc: none, hops: 0, checks }
+    }
+
+    #[test]
+    fn tagged_mail_says_so_on_top_with_its_reasons() {
+        let key = TraceKey([1; 32]);
+        let id = TraceId::new(Time(0), [0; 10]);
+        let mut spam =
+            CheckAnswer::new(Check::Rspamd, CheckResult::Tag, Some(Reason::ProbablySpam)).detail("\r\nX: y");
+        spam.score = Some(1_240);
+        let silent = CheckAnswer::new(Check::Clamav, CheckResult::Unanswered, Some(Reason::NoAnswer));
+        let tag = Action::Tag { reason: "spam\r\nX: y".into() };
+        let lines = |verdict: &Verdict| {
+            prefix("mx", &envelope(&["a@b.example"], "x"), id, &key, Time(0), None, verdict)
+        };
+        assert!(lines(&verdict(tag, vec![spam, silent.clone()])).starts_with(
+            "X-Spam: Yes\r\nX-Spam-Status: Yes, rspamd=probably-spam score=12.40\r\n\
+             Stormpost-Verdict: tag rules=2\r\n\trspamd=tag(probably-spam)\r\n\tclamav=unanswered(no-answer)\r\nReceived: "
+        ));
+        assert!(
+            lines(&verdict(Action::Deliver, vec![silent])).starts_with("Stormpost-Verdict: deliver rules=2")
+        );
+        assert!(lines(&verdict(Action::Deliver, vec![])).starts_with("Received: "));
+    }
+
     #[test]
     fn the_lines_read_as_rfc_5321_wants_them() {
         let key = TraceKey([1; 32]);
@@ -87,6 +143,7 @@ mod tests {
             &key,
             Time(0),
             Some("; spf=pass"),
+            &verdict(Action::Deliver, vec![]),
         );
         let tag = TraceTag::new(id, &key);
         assert_eq!(
@@ -104,11 +161,19 @@ mod tests {
     fn recipients_do_not_learn_of_each_other_and_foreign_words_forge_no_line() {
         let key = TraceKey([1; 32]);
         let id = TraceId::new(Time(0), [0; 10]);
-        let two =
-            prefix("mx", &envelope(&["a@b.example", "c@d.example"], "x\r\nEvil: y"), id, &key, Time(0), None);
+        let plain = verdict(Action::Deliver, vec![]);
+        let two = prefix(
+            "mx",
+            &envelope(&["a@b.example", "c@d.example"], "x\r\nEvil: y"),
+            id,
+            &key,
+            Time(0),
+            None,
+            &plain,
+        );
         assert!(!two.contains("for <"));
         assert!(two.starts_with("Received: from x??Evil:?y ("));
-        let own = prefix("mx", &envelope(&["\u{e9}@b.example"], "x"), id, &key, Time(0), None);
+        let own = prefix("mx", &envelope(&["\u{e9}@b.example"], "x"), id, &key, Time(0), None, &plain);
         assert!(own.is_ascii());
     }
 }

@@ -1,19 +1,18 @@
 //! A whole message: its facts, its verdict, and the journal.
 
 use crate::AcceptLimits;
-use crate::authentication::{Asked, Authentication, Findings};
 use crate::counts::count;
 use crate::dialogue::{Dialogue, surroundings};
 use crate::door::{Accept, Door};
-use crate::header::HeaderFacts;
-use crate::incoming::{Arrived, Incoming, refusal};
+use crate::incoming::{Incoming, refusal};
+use crate::judged::{Judged, NotTaken, judged};
 use crate::prefix::prefix;
-use rules_policy::{Author, Facts, Judgement, judge};
+use rules_policy::too_large;
 use std::collections::HashSet;
 use stores_journal::{NewMessage, Receipt};
-use tokio::time::timeout;
 use words_mail::{
-    AccountId, Action, Envelope, Peer, PrimaryId, Recipient, Reply, Sender, Source, Tenant, Verdict,
+    Action, Check, CheckAnswer, CheckResult, Envelope, Peer, PrimaryId, Reason, Recipient, Reply, Sender,
+    Tenant, Verdict,
 };
 use words_world::crash_point;
 
@@ -30,9 +29,9 @@ pub(crate) async fn store(dialogue: &mut Dialogue, incoming: Incoming) -> Result
             log_stored(dialogue, &sender, &recipients, &receipt, &verdict);
             Ok((Reply::new(250, (2, 0, 0), format!("stored as {}", receipt.trace)), receipt))
         }
-        Err(reply) => {
+        Err(NotTaken { reply, why }) => {
             count(if reply.is_never() { &accept.counts.refused } else { &accept.counts.deferred });
-            log_refused(dialogue, &sender, &recipients, &reply);
+            log_not_taken(dialogue, &sender, &recipients, &reply, why.as_ref());
             Err(reply)
         }
     }
@@ -47,10 +46,7 @@ pub(crate) fn spool_full() -> Reply {
 /// Whether a message is no larger than its organisation wants (RFC 1870 §6.1: 552).
 pub(crate) fn fits(limits: &AcceptLimits, tenant: &Tenant, size: u64) -> Result<(), Reply> {
     match limits.sizes.get(tenant) {
-        Some(most) if size > *most => {
-            let text = format!("the message is larger than {most} octets, the most this organisation takes");
-            Err(Reply::new(552, (5, 3, 4), text))
-        }
+        Some(most) if size > *most => Err(too_large(*most)),
         _ => Ok(()),
     }
 }
@@ -85,30 +81,15 @@ async fn try_store(
     accept: &Accept,
     envelope: Envelope,
     incoming: Incoming,
-) -> Result<(Receipt, Verdict), Reply> {
+) -> Result<(Receipt, Verdict), NotTaken> {
     let door = dialogue.door;
     let arrived = incoming.finish(&surroundings(accept, door)).await?;
-    let Arrived { facts, header, digests, body } = arrived;
-    let findings = match &accept.parts.authentication {
-        Some(authentication) if door == Door::Edge => {
-            let asked = Asked {
-                ip: envelope.peer.ip,
-                helo: &envelope.peer.helo,
-                sender: &envelope.sender,
-                header: &header,
-                digests,
-            };
-            Some(authenticate(accept, &**authentication, asked).await)
-        }
-        _ => None,
-    };
-    let verdict = decide(accept, &envelope, &facts, findings.as_ref())?;
     let (tenant, primary) = owner(accept, dialogue, &envelope);
-    fits(&accept.parts.limits, &tenant, body.len())?;
     let trace = accept.parts.journal.trace_id();
-    let results = findings.as_ref().map(|f| f.results.as_str());
+    let Judged { verdict, body, results } = judged(dialogue, &envelope, &tenant, trace, arrived).await?;
     let now = accept.parts.world.clock.now();
-    let lines = prefix(&accept.parts.host, &envelope, trace, &accept.parts.trace_key, now, results);
+    let (host, key) = (&accept.parts.host, &accept.parts.trace_key);
+    let lines = prefix(host, &envelope, trace, key, now, results.as_deref(), &verdict);
     let size = lines.len() as u64 + body.len();
     let room = match door {
         Door::Local => accept.spool.room_for_our_own(size),
@@ -133,17 +114,6 @@ async fn try_store(
     Ok((receipt, verdict))
 }
 
-async fn authenticate(accept: &Accept, authentication: &dyn Authentication, asked: Asked<'_>) -> Findings {
-    let Some(wait) = accept.patience.wait() else { return Findings::out_of_time() };
-    match timeout(accept.parts.limits.authentication_time, authentication.judge(asked)).await {
-        Ok(findings) => {
-            wait.answered();
-            findings
-        }
-        Err(_) => Findings::out_of_time(),
-    }
-}
-
 fn log_stored(
     dialogue: &Dialogue,
     sender: &Sender,
@@ -152,62 +122,29 @@ fn log_stored(
     verdict: &Verdict,
 ) {
     let counts = &dialogue.accept.counts;
-    let parked = verdict.action != Action::Deliver;
-    count(if receipt.repeated { &counts.repeated } else { &counts.accepted });
-    if parked {
-        count(&counts.parked);
-    }
-    let done = match (receipt.repeated, parked) {
-        (true, _) => "accepted before, not stored again",
-        (false, true) => "parked",
-        (false, false) => "accepted",
+    let is_new = !receipt.repeated;
+    count(if is_new { &counts.accepted } else { &counts.repeated });
+    let (counter, done) = match &verdict.action {
+        Action::Deliver => (None, "accepted"),
+        Action::Tag { .. } => (Some(&counts.tagged), "accepted with a mark"),
+        Action::Quarantine { .. } => (Some(&counts.quarantined), "quarantined"),
+        Action::Park { .. } => (Some(&counts.parked), "parked"),
     };
+    if let Some(counter) = counter.filter(|_| is_new) {
+        count(counter);
+    }
+    let scanners = |answer: &&CheckAnswer| matches!(answer.check, Check::Rspamd | Check::Clamav);
+    if verdict.checks.iter().filter(scanners).any(|answer| answer.result == CheckResult::Unanswered) {
+        count(&counts.unscanned);
+    }
+    let done = if is_new { done } else { "accepted before, not stored again" };
+    let findings = verdict.findings();
     for recipient in recipients {
         tracing::info!(
             trace = %receipt.trace, door = ?dialogue.door, peer = %dialogue.peer.ip(), from = %sender,
-            to = %recipient.address, spf = %verdict.spf, dkim = %verdict.dkim, dmarc = %verdict.dmarc, "{done}"
+            to = %recipient.address, spf = %verdict.spf, dkim = %verdict.dkim, dmarc = %verdict.dmarc,
+            action = verdict.action.name(), rules = verdict.rules, findings, "{done}"
         );
-    }
-}
-
-fn decide(
-    accept: &Accept,
-    envelope: &Envelope,
-    header: &HeaderFacts,
-    findings: Option<&Findings>,
-) -> Result<Verdict, Reply> {
-    let nothing = Findings::default();
-    let found = findings.unwrap_or(&nothing);
-    let facts = Facts {
-        source: envelope.source,
-        sender: &envelope.sender,
-        hops: header.hops,
-        returned: accept.returned.knows(&header.tags, envelope.source, &envelope.recipients),
-        author: match &envelope.peer.account {
-            Some(account) if envelope.source == Source::Submission => author(accept, account, header),
-            _ => Author::NotAsked,
-        },
-        spf: found.spf,
-        dkim: found.dkim,
-        dkim_domains: &found.dkim_domains,
-        dmarc: found.dmarc,
-        dmarc_asks: found.dmarc_asks,
-    };
-    match judge(&facts, &accept.parts.policy) {
-        Judgement::Accept(verdict) => Ok(verdict),
-        Judgement::Refuse(reply) => Err(reply),
-    }
-}
-
-/// Whether the `From:` field names nobody but the person who signed in.
-fn author(accept: &Accept, account: &AccountId, header: &HeaderFacts) -> Author {
-    let snapshot = accept.parts.directory.borrow();
-    match header.from_fields {
-        0 => Author::Missing,
-        1 if header.authors.is_empty() || header.authors.contains(&None) => Author::Missing,
-        1 if header.authors.iter().flatten().all(|a| snapshot.may_send_as(account, a)) => Author::Own,
-        1 => Author::Foreign,
-        _ => Author::Several,
     }
 }
 
@@ -230,9 +167,22 @@ fn owner(accept: &Accept, dialogue: &mut Dialogue, envelope: &Envelope) -> (Tena
 
 /// One line for each recipient of a message that was not taken.
 pub(crate) fn log_refused(dialogue: &Dialogue, sender: &Sender, recipients: &[Recipient], reply: &Reply) {
+    log_not_taken(dialogue, sender, recipients, reply, None);
+}
+
+fn log_not_taken(
+    dialogue: &Dialogue,
+    sender: &Sender,
+    recipients: &[Recipient],
+    reply: &Reply,
+    why: Option<&(Reason, String)>,
+) {
+    let reason = why.map_or("-", |(reason, _)| reason.name());
+    let findings = why.map_or("-", |(_, findings)| findings.as_str());
     for recipient in recipients {
         tracing::info!(
             door = ?dialogue.door, peer = %dialogue.peer.ip(), from = %sender, to = %recipient.address, %reply,
+            reason, findings,
             "not taken"
         );
     }

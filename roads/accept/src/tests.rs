@@ -17,6 +17,7 @@ use words_world::{Boxed, Connected, Listener, Stream, World};
 mod edge;
 mod limits;
 mod people;
+mod scanners;
 
 pub(crate) const HOST: &str = "mx.example.org";
 pub(crate) const KEY: TraceKey = TraceKey([5; 32]);
@@ -138,6 +139,7 @@ impl House {
             sign_in: Arc::new(Doorman),
             call_out: None,
             authentication: None,
+            scanners: Default::default(),
             policy: Default::default(),
             extensions: Default::default(),
             limits: AcceptLimits::default(),

@@ -1,6 +1,7 @@
 //! What people do to the queue, and what age does.
 
-use crate::history::{Errand, is_about};
+use crate::history::{Errand, is_about, reaches};
+use crate::quarantine::is_kept;
 use crate::queue::{Key, NewItem, State, Way};
 use crate::road::Journey;
 use crate::route::{Errands, patience};
@@ -39,7 +40,11 @@ impl Journey {
                 keys.into_iter().for_each(|(key, _)| self.road.queue().retry(key, now));
                 self.take_up_listed(act);
             }
+            Act::Release => self.release(act),
             Act::Delete | Act::Bounce | Act::Redirect { .. } => {
+                if act.act == Act::Delete {
+                    self.delete_kept(act);
+                }
                 self.take_up_listed(act);
                 for (key, _) in self.meant(act) {
                     self.take_out(key, act);
@@ -94,18 +99,11 @@ impl Journey {
 
     /// What was parked, refused or expired goes back into the queue.
     fn take_up_listed(&mut self, act: &QueueAct) {
-        let found: Vec<(Errand, stores_log::Position, u32)> = {
-            let listed = self.road.listed();
-            listed
-                .iter()
-                .filter(|(_, l)| {
-                    let s = &l.settlement;
-                    is_about(act, s.trace, &s.recipient, &s.destination)
-                })
-                .filter_map(|(errand, l)| Some((*errand, l.place?.0, l.settlement.attempt)))
-                .collect()
-        };
-        for (errand, position, number) in found {
+        for (errand, position, number, _) in self.listed_for(act) {
+            let kept = self.road.listed().get(&errand).is_some_and(|l| is_kept(&l.settlement.outcome));
+            if kept {
+                continue;
+            }
             let Ok(entry) = self.road.parts.journal.read(position) else { continue };
             self.road.listed().remove(&errand);
             for one in self.errands(&entry) {
@@ -119,10 +117,25 @@ impl Journey {
         }
     }
 
+    /// The listed errands that an act is about, each with its place in the journal, its attempts and its recipient.
+    pub(crate) fn listed_for(&self, act: &QueueAct) -> Vec<(Errand, stores_log::Position, u32, Address)> {
+        let listed = self.road.listed();
+        let meant = listed.iter().filter(|(_, l)| {
+            let s = &l.settlement;
+            is_about(act, s.trace, &s.recipient, &s.destination) && reaches(&act.act, &s.outcome)
+        });
+        meant
+            .filter_map(|(errand, l)| {
+                Some((*errand, l.place?.0, l.settlement.attempt, l.settlement.recipient.clone()))
+            })
+            .collect()
+    }
+
     /// Expires what nobody took in its time, tells senders of delays, and looks at the spool's budget.
     pub(crate) fn ages(&mut self) {
         self.obey_earlier();
         let now = self.road.parts.world.clock.now();
+        self.expire_kept(now);
         let (expired, late, oldest) = self.aged(now);
         for (key, reply) in expired {
             tracing::error!(

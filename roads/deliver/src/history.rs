@@ -50,6 +50,8 @@ pub(crate) struct History {
     pub(crate) listed: BTreeMap<Errand, Settlement>,
     /// Attempts with a known outcome, and those known to be unknown.
     known: HashMap<Errand, (u32, u32)>,
+    /// Let out of quarantine, whatever is still to be done about them.
+    released: HashSet<Errand>,
     tried: HashMap<Errand, Tried>,
     /// What people did to the queue, in order, still to be obeyed by what is not done.
     pub(crate) acts: VecDeque<QueueAct>,
@@ -63,7 +65,10 @@ pub(crate) struct History {
 pub(crate) fn is_listed(outcome: &Outcome) -> bool {
     matches!(
         outcome,
-        Outcome::Parked { .. } | Outcome::Refused { bounced: false, .. } | Outcome::Expired { .. }
+        Outcome::Parked { .. }
+            | Outcome::Quarantined { .. }
+            | Outcome::Refused { bounced: false, .. }
+            | Outcome::Expired { .. }
     )
 }
 
@@ -77,6 +82,16 @@ pub(crate) fn is_about(
     act.trace.is_none_or(|wanted| wanted == trace)
         && act.recipient.as_ref().is_none_or(|wanted| wanted == recipient)
         && act.destination.as_ref().is_none_or(|wanted| wanted == destination)
+}
+
+/// Whether what was done to the queue reaches an errand that is listed so. What is in quarantine comes out of it only by
+/// being released or deleted: trying "everything" again must not let a virus in, and giving it back or sending it elsewhere
+/// would pass it on.
+pub(crate) fn reaches(act: &Act, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Quarantined { .. } => matches!(act, Act::Release | Act::Delete),
+        _ => *act != Act::Release,
+    }
 }
 
 /// Acts kept at most; older ones were obeyed long ago.
@@ -147,16 +162,20 @@ impl History {
     }
 
     fn act(&mut self, act: QueueAct) {
-        if act.act == Act::Retry {
+        if matches!(act.act, Act::Retry | Act::Release) {
             let again: Vec<Errand> = self
                 .listed
                 .iter()
                 .filter(|(_, s)| is_about(&act, s.trace, &s.recipient, &s.destination))
+                .filter(|(_, s)| reaches(&act.act, &s.outcome))
                 .map(|(errand, _)| *errand)
                 .collect();
             for errand in again {
                 self.listed.remove(&errand);
                 self.done.remove(&errand);
+                if act.act == Act::Release {
+                    self.released.insert(Errand { here: false, ..errand });
+                }
             }
         }
         self.stops.add(&act);
@@ -174,6 +193,12 @@ impl History {
         tried.number = tried.number.max(number);
         // Recorded before the final dot, and nothing was heard of it since: it may be there.
         tried.unknowns += u32::from(number > answered);
+    }
+
+    /// Whether a message was let out of quarantine for a recipient.
+    pub(crate) fn is_released(&self, trace: TraceId, recipient: &Address) -> bool {
+        let destination = Destination::Internet(String::new());
+        !self.released.is_empty() && self.released.contains(&Errand::new(trace, recipient, &destination))
     }
 
     /// What is known of an errand that is not done.

@@ -14,6 +14,7 @@ mod history;
 mod lane;
 mod live;
 mod pool;
+mod quarantine;
 mod queue;
 mod road;
 mod route;

@@ -129,6 +129,7 @@ impl Road {
         for listed in self.listed().values() {
             match listed.settlement.outcome {
                 Outcome::Refused { .. } => counts.refused += 1,
+                Outcome::Quarantined { .. } => counts.quarantined += 1,
                 _ => counts.parked += 1,
             }
         }

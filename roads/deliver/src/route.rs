@@ -32,14 +32,37 @@ pub(crate) struct Map<'a> {
     pub(crate) now: Time,
     /// Accepted just now, not found at a start.
     pub(crate) fresh: bool,
+    /// Whether it is let out of quarantine just now.
+    pub(crate) release: bool,
+}
+
+/// Why a message goes nowhere.
+pub(crate) enum Aside {
+    /// It goes round in a loop.
+    Parked(String),
+    /// It is kept back.
+    Quarantined(String),
+}
+
+impl Aside {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Aside::Parked(reason) => Outcome::Parked { reason: reason.clone() },
+            Aside::Quarantined(reason) => Outcome::Quarantined { reason: reason.clone() },
+        }
+    }
 }
 
 /// The verdict that was stored with a message; one that cannot be read lets it through and bounces nothing.
-pub(crate) fn verdict(entry: &JournalEntry) -> (Option<String>, bool) {
-    match serde_json::from_value::<Verdict>(entry.accepted.verdict.clone()) {
-        Ok(Verdict { action: Action::Park { reason }, .. }) => (Some(reason), false),
-        Ok(verdict) => (None, verdict.may_bounce),
-        Err(_) => (None, false),
+pub(crate) fn verdict(entry: &JournalEntry) -> (Option<Aside>, bool) {
+    let Ok(verdict) = serde_json::from_value::<Verdict>(entry.accepted.verdict.clone()) else {
+        return (None, false);
+    };
+    match verdict.action {
+        Action::Park { reason } => (Some(Aside::Parked(reason)), false),
+        // Released, it is mail like any other.
+        Action::Quarantine { reason } => (Some(Aside::Quarantined(reason)), verdict.may_bounce),
+        Action::Deliver | Action::Tag { .. } => (None, verdict.may_bounce),
     }
 }
 
@@ -47,9 +70,15 @@ impl Map<'_> {
     /// What is to be done about a message: nothing more for errands that are done.
     pub(crate) fn errands(&self, entry: &JournalEntry) -> Vec<Errands> {
         let envelope = &entry.accepted.envelope;
-        let (parked, _) = verdict(entry);
+        let (aside, _) = verdict(entry);
+        let released =
+            |recipient: &Address| self.release || self.history.is_released(entry.accepted.trace, recipient);
         let mut errands = Vec::new();
         for (index, recipient) in (0u32..).zip(&envelope.recipients) {
+            let aside = aside.as_ref().filter(|aside| match aside {
+                Aside::Quarantined(_) => !released(&recipient.address),
+                Aside::Parked(_) => true,
+            });
             for (way, account, destination, settled) in self.ways(entry, &recipient.address) {
                 if let Some(settled) = settled {
                     errands.extend(self.errand(
@@ -61,10 +90,9 @@ impl Map<'_> {
                         destination,
                         Some(settled),
                     ));
-                } else if let Some(reason) = &parked {
-                    // A loop goes nowhere, and into no mailbox either.
+                } else if let Some(aside) = aside {
+                    // It goes nowhere, and into no mailbox either.
                     if way == Way::Onward || !self.goes_onward(entry, &recipient.address) {
-                        let outcome = Outcome::Parked { reason: reason.clone() };
                         errands.extend(self.errand(
                             entry,
                             index,
@@ -72,7 +100,7 @@ impl Map<'_> {
                             &recipient.address,
                             account,
                             destination,
-                            Some(outcome),
+                            Some(aside.outcome()),
                         ));
                     }
                 } else {
@@ -88,7 +116,12 @@ impl Map<'_> {
                 }
             }
         }
-        if parked.is_none() {
+        let sent = match aside {
+            None => true,
+            Some(Aside::Parked(_)) => false,
+            Some(Aside::Quarantined(_)) => envelope.recipients.iter().any(|r| released(&r.address)),
+        };
+        if sent {
             errands.extend(self.sent_copy(entry));
         }
         errands

@@ -60,6 +60,8 @@ pub struct Settings {
     pub queue_most: usize,
     /// Parked and refused recipients in memory at most.
     pub listed_most: usize,
+    /// How long what is in quarantine is kept.
+    pub quarantine_age: Duration,
     /// Settlements under way at most; beyond it nothing new is handed over.
     pub settling_most: usize,
     /// How long an idle connection is kept.
@@ -96,6 +98,7 @@ impl Settings {
             wedges_most: 3,
             queue_most: 1_000_000,
             listed_most: 10_000,
+            quarantine_age: days(30),
             settling_most: 2_000,
             idle: Duration::from_secs(10),
             session_messages: 1_000,

@@ -4,6 +4,7 @@
 mod order;
 mod outside;
 mod primary;
+mod quarantine;
 mod queue;
 mod refused;
 mod unknown;
@@ -439,6 +440,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Refused { bounced: false, .. } => "refused",
         Outcome::Expired { .. } => "expired",
         Outcome::Parked { .. } => "parked",
+        Outcome::Quarantined { .. } => "quarantined",
         Outcome::Deleted { .. } => "deleted",
         Outcome::Deferred { .. } => "deferred",
         Outcome::Unknown => "unknown",

@@ -27,6 +27,8 @@ pub enum Standing {
     Refused,
     /// Nobody took it in time; kept and listed.
     Expired,
+    /// Kept back before it was delivered; a person releases or deletes it.
+    Quarantined,
 }
 
 /// One recipient of a message in the queue.
@@ -118,6 +120,8 @@ pub struct Counts {
     pub unknown: u64,
     /// Recipients set aside.
     pub parked: u64,
+    /// Recipients whose mail is kept back.
+    pub quarantined: u64,
     /// Recipients refused and listed.
     pub refused: u64,
     /// Settled since the start: handed over to others, into mailboxes here, refused, expired.
@@ -163,7 +167,8 @@ impl Filter {
         let standing = match self.standing {
             Some(wanted) => recipient.standing == wanted,
             None => {
-                !matches!(recipient.standing, Standing::Refused | Standing::Expired) || self.trace.is_some()
+                !matches!(recipient.standing, Standing::Refused | Standing::Expired | Standing::Quarantined)
+                    || self.trace.is_some()
             }
         };
         standing
@@ -363,6 +368,7 @@ fn listed_recipient(listed: &Listed) -> QueuedRecipient {
         Outcome::Refused { reply, .. } => (Standing::Refused, reply.to_string()),
         Outcome::Expired { reply } => (Standing::Expired, reply.to_string()),
         Outcome::Parked { reason } => (Standing::Parked, reason.clone()),
+        Outcome::Quarantined { reason } => (Standing::Quarantined, reason.clone()),
         _ => (Standing::Parked, String::new()),
     };
     QueuedRecipient {

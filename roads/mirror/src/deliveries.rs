@@ -69,6 +69,7 @@ impl Deliveries for Written<'_> {
                 Outcome::Refused { .. }
                 | Outcome::Expired { .. }
                 | Outcome::Deleted { .. }
+                | Outcome::Quarantined { .. }
                 | Outcome::Parked { .. } => Some(Fate::Never),
                 Outcome::HandedOver { .. } | Outcome::Seen { .. } => {
                     let since = missed.entry(settlement.trace).or_insert_with(Instant::now);

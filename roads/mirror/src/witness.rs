@@ -309,6 +309,9 @@ fn unseen(report: &mut Report, last: Option<&Outcome>) -> Ended {
         (Some(Outcome::Expired { reply }), _) => {
             Ended::Exception { why: format!("nobody took it in time; last heard: {}", words(reply)) }
         }
+        (Some(Outcome::Quarantined { reason }), _) => {
+            Ended::Exception { why: format!("kept in quarantine: {reason}") }
+        }
         (Some(Outcome::Parked { reason }), _) => Ended::Exception { why: format!("set aside: {reason}") },
         (Some(Outcome::Deleted { reason }), _) => {
             Ended::Exception { why: format!("removed by a person: {reason}") }

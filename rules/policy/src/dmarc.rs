@@ -1,16 +1,40 @@
-//! DMARC (RFC 9989 §7.4), where the organisation wants it enforced here.
+//! SPF, DKIM and DMARC (RFC 9989 §7.4): recorded always, refused where the organisation wants DMARC enforced here.
 
-use crate::{DmarcAsks, Facts, Policy};
-use words_mail::{Grade, Reply, Source};
+use crate::{DmarcAsks, Facts, Opinion, Policy};
+use words_mail::{Check, CheckResult, Grade, Reason, Reply, Source};
 
-pub(crate) fn check(facts: &Facts<'_>, policy: &Policy) -> Option<Reply> {
-    let refused = policy.refuse_dmarc
-        && facts.source == Source::Edge
-        && facts.dmarc == Grade::Fail
-        && facts.dmarc_asks == DmarcAsks::Reject;
-    refused.then(|| {
+pub(crate) fn spf(facts: &Facts<'_>) -> Opinion {
+    graded(facts, Check::Spf, facts.spf, Reason::SpfFails)
+}
+
+pub(crate) fn dkim(facts: &Facts<'_>) -> Opinion {
+    let mut opinion = graded(facts, Check::Dkim, facts.dkim, Reason::DkimFails);
+    if !facts.dkim_domains.is_empty() {
+        opinion.answer = opinion.answer.detail(&format!("{} {}", facts.dkim, facts.dkim_domains.join(" ")));
+    }
+    opinion
+}
+
+pub(crate) fn check(facts: &Facts<'_>, policy: &Policy) -> Opinion {
+    let mut opinion = graded(facts, Check::Dmarc, facts.dmarc, Reason::DmarcFails);
+    let asks = facts.dmarc == Grade::Fail && facts.dmarc_asks == DmarcAsks::Reject;
+    if policy.refuse_dmarc && facts.source == Source::Edge && asks {
         let text =
             "the author's domain asks to refuse mail that fails DMARC, as this does; nothing was stored";
-        Reply::new(550, (5, 7, 26), text)
-    })
+        opinion.answer.result = CheckResult::Refuse;
+        opinion = opinion.reply(Reply::new(550, (5, 7, 26), text));
+    }
+    opinion
+}
+
+fn graded(facts: &Facts<'_>, check: Check, grade: Grade, fails: Reason) -> Opinion {
+    if facts.source != Source::Edge {
+        return Opinion::not_asked(check, Reason::NotThisDoor);
+    }
+    let opinion = match grade {
+        Grade::Fail | Grade::SoftFail => Opinion::new(check, CheckResult::Noted, fails),
+        Grade::TempError => Opinion::new(check, CheckResult::Unanswered, Reason::NoAnswer),
+        Grade::None | Grade::Pass | Grade::Neutral | Grade::PermError => Opinion::pass(check),
+    };
+    Opinion { answer: opinion.answer.detail(&grade.to_string()), ..opinion }
 }

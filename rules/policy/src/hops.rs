@@ -1,16 +1,17 @@
 //! Loops: parked, never refused and never bounced.
 
-use crate::{Facts, Policy};
-use words_mail::Action;
+use crate::{Facts, Opinion, Policy};
+use words_mail::{Check, CheckResult, Reason};
 
-pub(crate) fn check(facts: &Facts<'_>, policy: &Policy) -> Action {
+pub(crate) fn check(facts: &Facts<'_>, policy: &Policy) -> Opinion {
     if facts.returned {
-        let reason = "loop: it came back to the same recipient with our own trace id".to_owned();
-        return Action::Park { reason };
+        let words = "loop: it came back to the same recipient with our own trace id";
+        return Opinion::new(Check::Loop, CheckResult::Park, Reason::CameBack).words(words);
     }
-    if facts.hops > policy.hops_max {
-        let (hops, max) = (facts.hops, policy.hops_max);
-        return Action::Park { reason: format!("loop: {hops} hops, more than {max}") };
+    let (hops, max) = (facts.hops, policy.hops_max);
+    if hops > max {
+        let words = format!("loop: {hops} hops, more than {max}");
+        return Opinion::new(Check::Loop, CheckResult::Park, Reason::TooManyHops).words(words);
     }
-    Action::Deliver
+    Opinion::pass(Check::Loop)
 }

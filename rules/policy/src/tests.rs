@@ -1,5 +1,6 @@
 use super::*;
-use words_mail::Address;
+use std::net::Ipv4Addr;
+use words_mail::{Address, Check};
 
 fn sender(text: &str) -> Sender {
     Sender(Address::parse(text).ok())
@@ -17,20 +18,27 @@ fn facts<'a>(source: Source, sender: &'a Sender) -> Facts<'a> {
         dkim_domains: &[],
         dmarc: Grade::None,
         dmarc_asks: DmarcAsks::Nothing,
+        size: 1_000,
+        size_max: None,
+        rate: Some((1, 100)),
+        attachments: None,
+        dnsbl: &Asked::Not(Reason::NotConfigured),
+        rspamd: &Asked::Not(Reason::NotConfigured),
+        clamav: &Asked::Not(Reason::NotConfigured),
     }
 }
 
 fn verdict(facts: &Facts<'_>) -> Verdict {
     match judge(facts, &Policy::default()) {
         Judgement::Accept(verdict) => verdict,
-        Judgement::Refuse(reply) => panic!("refused: {reply}"),
+        Judgement::Refuse(refusal) => panic!("refused: {}", refusal.reply),
     }
 }
 
 fn code(facts: &Facts<'_>, policy: &Policy) -> Option<u16> {
     match judge(facts, policy) {
         Judgement::Accept(_) => None,
-        Judgement::Refuse(reply) => Some(reply.code),
+        Judgement::Refuse(refusal) => Some(refusal.reply.code),
     }
 }
 
@@ -107,4 +115,157 @@ fn dmarc_refuses_only_where_both_sides_want_it() {
     ] {
         assert_eq!(code(&mild, &strict), None, "{mild:?}");
     }
+}
+
+fn result(facts: &Facts<'_>, policy: &Policy, check: Check) -> CheckAnswer {
+    let checks = match judge(facts, policy) {
+        Judgement::Accept(verdict) => verdict.checks,
+        Judgement::Refuse(refusal) => refusal.checks,
+    };
+    checks.into_iter().find(|answer| answer.check == check).unwrap()
+}
+
+fn spam(wants: &str, score: i64) -> Asked<Spam> {
+    let wants = Spam::action(wants).unwrap();
+    let answer = Spam { wants, score, required: 1_500, symbols: "GTUBE".into() };
+    Asked::Answered { answer, millis: 7 }
+}
+
+#[test]
+fn every_check_is_recorded_once_with_the_version_of_the_rules() {
+    let from = sender("a@b.example");
+    for source in [Source::Edge, Source::Submission, Source::Own] {
+        let verdict = verdict(&facts(source, &from));
+        let named: Vec<Check> = verdict.checks.iter().map(|answer| answer.check).collect();
+        assert_eq!((verdict.rules, named), (RULES, Check::ALL.to_vec()));
+        for answer in verdict.checks {
+            assert!(answer.reason.is_some() || answer.result == CheckResult::Pass, "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn each_word_of_the_spam_filter_has_one_meaning() {
+    let from = sender("a@b.example");
+    let policy = Policy::default();
+    for (wants, reply, action, reason) in [
+        ("no action", None, "deliver", None),
+        ("greylist", Some(451), "", Some(Reason::ComeAgain)),
+        ("soft reject", Some(451), "", Some(Reason::ComeAgain)),
+        ("add header", None, "tag", Some(Reason::ProbablySpam)),
+        ("rewrite subject", None, "tag", Some(Reason::ProbablySpam)),
+        ("quarantine", None, "quarantine", Some(Reason::Spam)),
+        ("reject", Some(550), "", Some(Reason::Spam)),
+    ] {
+        for source in [Source::Edge, Source::Submission] {
+            let answer = spam(wants, 1_240);
+            let facts = Facts { rspamd: &answer, ..facts(source, &from) };
+            assert_eq!(code(&facts, &policy), reply, "{wants}");
+            let recorded = result(&facts, &policy, Check::Rspamd);
+            assert_eq!(
+                (recorded.reason, recorded.score, recorded.millis),
+                (reason, Some(1_240), 7),
+                "{wants}"
+            );
+            assert!(recorded.detail.contains("12.40 of 15.00") && recorded.detail.contains("GTUBE"));
+            if reply.is_none() {
+                assert_eq!(verdict(&facts).action.name(), action, "{wants}");
+            }
+        }
+    }
+    let kept = Policy { rspamd: SpamRule { spam: Deed::Quarantine, ..policy.rspamd.clone() }, ..policy };
+    let answer = spam("reject", 1_600);
+    assert_eq!(code(&Facts { rspamd: &answer, ..facts(Source::Edge, &from) }, &kept), None);
+}
+
+#[test]
+fn a_dead_scanner_lets_mail_through_or_holds_it_up_as_it_was_told() {
+    let from = sender("a@b.example");
+    let policy = Policy::default();
+    let silent = Asked::Silent { why: "no connection".into(), millis: 30 };
+    let open = Facts { rspamd: &silent, ..facts(Source::Edge, &from) };
+    assert_eq!(code(&open, &policy), None);
+    let recorded = result(&open, &policy, Check::Rspamd);
+    assert_eq!((recorded.result, recorded.reason), (CheckResult::Unanswered, Some(Reason::NoAnswer)));
+    assert_eq!((recorded.detail.as_str(), recorded.millis), ("no connection", 30));
+    let silent = Asked::Silent { why: "no connection".into(), millis: 30 };
+    let closed = Facts { clamav: &silent, ..facts(Source::Edge, &from) };
+    assert_eq!(code(&closed, &policy), Some(451));
+    let wrong = Asked::Wrong { why: "not JSON".into(), millis: 3 };
+    let closed = Facts { clamav: &wrong, ..facts(Source::Edge, &from) };
+    assert_eq!(result(&closed, &policy, Check::Clamav).reason, Some(Reason::WrongAnswer));
+    let large = Asked::TooLarge { most: 5 };
+    let unasked = Facts { clamav: &large, ..facts(Source::Edge, &from) };
+    assert_eq!(code(&unasked, &policy), None, "what is not sent to a scanner does not fail by it");
+    assert_eq!(result(&unasked, &policy, Check::Clamav).reason, Some(Reason::TooLargeToAsk));
+}
+
+#[test]
+fn the_strongest_answer_counts() {
+    let from = sender("a@b.example");
+    let policy = Policy {
+        clamav: VirusRule { without: Without::Defer, found: Deed::Quarantine },
+        ..Policy::default()
+    };
+    let virus = Asked::Answered { answer: Some("Eicar\r\n".to_owned()), millis: 1 };
+    let (tag, reject) = (spam("add header", 700), spam("reject", 2_000));
+    let both = Facts { clamav: &virus, rspamd: &tag, ..facts(Source::Edge, &from) };
+    let Judgement::Accept(Verdict { action: Action::Quarantine { reason }, .. }) = judge(&both, &policy)
+    else {
+        panic!()
+    };
+    assert_eq!(reason, "virus (clamav): Eicar??");
+    assert_eq!(code(&Facts { rspamd: &reject, ..both.clone() }, &policy), Some(550));
+    let looping = Facts { rspamd: &reject, returned: true, ..both };
+    let Judgement::Accept(Verdict { action: Action::Park { .. }, .. }) = judge(&looping, &policy) else {
+        panic!()
+    };
+    let refused = Facts { clamav: &virus, ..facts(Source::Edge, &from) };
+    let Judgement::Refuse(refusal) = judge(&refused, &Policy::default()) else { panic!() };
+    assert_eq!((refusal.reply.code, refusal.reason), (550, Reason::Virus));
+    assert!(refusal.reply.text.contains("Eicar??") && refusal.reply.text.is_ascii());
+}
+
+#[test]
+fn an_address_on_a_list_is_refused_and_a_silent_list_holds_up_nothing() {
+    let from = sender("a@b.example");
+    let listing = Listing { zone: "bl.example".into(), code: Ipv4Addr::new(127, 0, 0, 2) };
+    let listed = Asked::Answered { answer: Some(listing), millis: 2 };
+    let facts = Facts { dnsbl: &listed, ..facts(Source::Edge, &from) };
+    assert_eq!(code(&facts, &Policy::default()), Some(550));
+    assert_eq!(result(&facts, &Policy::default(), Check::Dnsbl).detail, "bl.example 127.0.0.2");
+    assert_eq!(code(&facts, &Policy { dnsbl: Deed::Tag, ..Policy::default() }), None);
+    let silent = Asked::Silent { why: "the DNS is too slow".into(), millis: 2_000 };
+    assert_eq!(code(&Facts { dnsbl: &silent, ..facts }, &Policy::default()), None);
+}
+
+#[test]
+fn unwanted_files_are_found_by_name_and_by_what_they_are() {
+    let from = sender("a@b.example");
+    let rule = AttachmentRule { unwanted: vec!["exe".into(), "js".into()], deed: Deed::Refuse };
+    let policy = Policy { attachments: rule, ..Policy::default() };
+    let file = |name: &str, really| AttachedFile { name: name.into(), says: "text/plain".into(), really };
+    for (files, cut_short, reason) in [
+        (vec![], false, None),
+        (vec![file("a.txt", None), file("b.exe.txt", Some("pdf"))], false, None),
+        (vec![file("a.txt", None), file("B.EXE", None)], false, Some(Reason::AttachmentType)),
+        (vec![file("b.exe. ", None)], false, Some(Reason::AttachmentType)),
+        (vec![file("holiday.jpg", Some("exe"))], false, Some(Reason::AttachmentType)),
+        (vec![file("a.txt", None)], true, Some(Reason::TooManyParts)),
+    ] {
+        let attachments = Attachments { files, cut_short };
+        let facts = Facts { attachments: Some(&attachments), ..facts(Source::Edge, &from) };
+        assert_eq!(result(&facts, &policy, Check::Attachments).reason, reason, "{attachments:?}");
+        assert_eq!(code(&facts, &policy), reason.map(|_| 550), "{attachments:?}");
+        assert_eq!(code(&facts, &Policy::default()), None, "nothing is looked at that nobody named");
+    }
+}
+
+#[test]
+fn a_message_larger_than_its_organisation_wants_is_refused() {
+    let from = sender("a@b.example");
+    let facts = Facts { size: 11, size_max: Some(10), ..facts(Source::Edge, &from) };
+    assert_eq!(code(&facts, &Policy::default()), Some(552));
+    assert_eq!(code(&Facts { size: 10, ..facts.clone() }, &Policy::default()), None);
+    assert_eq!(code(&Facts { rate: Some((101, 100)), size: 1, ..facts }, &Policy::default()), Some(450));
 }

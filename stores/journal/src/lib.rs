@@ -12,8 +12,8 @@ pub use export::{ExportError, Exported, erase_offline};
 pub use reader::{JournalEntry, JournalReader, JournalScan, Message};
 pub use record::Accepted;
 pub use stores_log::{
-    AppendError, BodyLoop, BodyWriter, Damage, Erased, Erasure, KeyRing, LogError, LogHealth, LogOptions,
-    Position, Problem, ReadError, Recovery, StoredBody, Tombstone, Verified, Writer,
+    AppendError, BodyLoop, BodyReader, BodyWriter, Damage, Erased, Erasure, KeyRing, LogError, LogHealth,
+    LogOptions, Position, Problem, ReadError, Recovery, StoredBody, Tombstone, Verified, Writer,
 };
 
 use record::MESSAGE;

@@ -190,6 +190,8 @@ pub enum Act {
         /// To whom.
         to: Address,
     },
+    /// Let out of quarantine, and delivered.
+    Release,
     /// Taken out, without telling the sender.
     Delete,
     /// Taken out, and the sender told.

@@ -81,7 +81,7 @@ pub(crate) fn since_of(file_name: &str) -> Option<u64> {
 /// A body that is whole and durable in its own file, waiting to be put into a record. Dropped before that, its file
 /// is removed.
 pub struct StoredBody {
-    name: StoredName,
+    pub(crate) name: StoredName,
     guard: Guard,
 }
 

@@ -1,7 +1,7 @@
 //! Reading a log, from its directory alone.
 
 use crate::Position;
-use crate::body::{FileBody, StoredName};
+use crate::body::{FileBody, StoredBody, StoredName};
 use crate::frame::{self, Facts, HEAD_LEN, Head, Tombstone};
 use crate::header::Hash;
 use crate::keys::KeyRing;
@@ -259,6 +259,14 @@ impl Reader {
             Place::File(name) => return self.file_body(name),
         };
         Ok(BodyReader { len: record.body.len, source, piece: Vec::new(), at: 0 })
+    }
+
+    /// A body that is in its own file and not yet in a record, to be read from its beginning.
+    ///
+    /// # Errors
+    /// As [`Reader::body`].
+    pub fn stored(&self, body: &StoredBody) -> Result<BodyReader, ReadError> {
+        self.file_body(&body.name)
     }
 
     pub(crate) fn file_body(&self, name: &StoredName) -> Result<BodyReader, ReadError> {

@@ -9,6 +9,7 @@ mod journal;
 mod notice;
 mod output;
 mod page;
+mod quarantine;
 mod queue;
 mod status;
 mod trace;
@@ -218,6 +219,9 @@ pub enum Verb {
     /// The mail that waits.
     #[command(subcommand)]
     Queue(queue::QueueVerb),
+    /// The mail that is kept back.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineVerb),
     /// The journal: every accepted message.
     #[command(subcommand)]
     Journal(journal::JournalVerb),
@@ -326,6 +330,7 @@ fn run(cli: Cli, programs: Programs) -> Ended {
         Verb::Trace(arguments) => trace::run(&desk, arguments),
         Verb::Account(verb) => account::run(&desk, verb),
         Verb::Queue(verb) => queue::run(&desk, verb),
+        Verb::Quarantine(verb) => quarantine::run(&desk, verb),
         Verb::Journal(verb) => journal::run(&desk, verb),
         Verb::Notice(verb) => notice::run(&desk, verb),
         Verb::Dkim(arguments) => dkim::run(&desk, &arguments),

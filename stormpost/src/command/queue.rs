@@ -116,7 +116,7 @@ pub struct Act {
     reason: String,
 }
 
-const STATES: [(QueueState, &str); 7] = [
+const STATES: [(QueueState, &str); 8] = [
     (QueueState::Waiting, "waiting"),
     (QueueState::Paused, "paused"),
     (QueueState::Trying, "trying"),
@@ -124,9 +124,10 @@ const STATES: [(QueueState, &str); 7] = [
     (QueueState::Parked, "parked"),
     (QueueState::Refused, "refused"),
     (QueueState::Expired, "expired"),
+    (QueueState::Quarantined, "quarantined"),
 ];
 
-fn state_name(state: QueueState) -> &'static str {
+pub(super) fn state_name(state: QueueState) -> &'static str {
     STATES.iter().find(|(known, _)| *known == state).map_or("waiting", |(_, name)| name)
 }
 

@@ -10,7 +10,7 @@ use words_mail::{
     Address, Destination, Envelope, Outcome, Peer, Plane, Recipient, Reply, Sender, Source, Tenant,
 };
 
-const VERBS: [&str; 43] = [
+const VERBS: [&str; 49] = [
     "serve",
     "edge",
     "init",
@@ -40,6 +40,11 @@ const VERBS: [&str; 43] = [
     "queue redirect",
     "queue delete",
     "queue bounce",
+    "quarantine list",
+    "quarantine show",
+    "quarantine release",
+    "quarantine delete",
+    "quarantine digest",
     "journal verify",
     "journal show",
     "journal export",
@@ -53,6 +58,7 @@ const VERBS: [&str; 43] = [
     "event",
     "account",
     "queue",
+    "quarantine",
     "journal",
 ];
 

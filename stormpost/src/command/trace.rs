@@ -4,7 +4,7 @@ use super::output::{moment, parse_moment};
 use super::{Desk, Ended, Failure, code};
 use crate::control::protocol::{Item, Request, TraceQuery, Traced};
 use clap::Args;
-use words_mail::{Outcome, TraceId};
+use words_mail::{CheckResult, Outcome, TraceId};
 
 /// `stormpost trace`.
 #[derive(Debug, Args)]
@@ -48,6 +48,12 @@ pub(super) fn run(desk: &Desk, arguments: TraceArguments) -> Ended {
     if query == (TraceQuery { limit: query.limit, ..TraceQuery::default() }) {
         return Err(usage("say which: a trace id, --from, --to, --message-id or --since".to_owned()));
     }
+    tell(desk, query)
+}
+
+/// Asks, and tells what was found.
+pub(super) fn tell(desk: &Desk, query: TraceQuery) -> Ended {
+    let limit = query.limit;
     let (items, _) = desk.call(Request::Trace(query))?;
     let found: Vec<Traced> = items
         .into_iter()
@@ -64,7 +70,7 @@ pub(super) fn run(desk: &Desk, arguments: TraceArguments) -> Ended {
         desk.output.say("no such message was accepted here");
         return Ok(code::FOUND);
     }
-    if found.len() >= arguments.limit {
+    if found.len() >= limit && limit > 1 {
         desk.output.say(&format!("({} shown, there may be more: --limit)", found.len()));
     }
     Ok(code::WELL)
@@ -92,6 +98,12 @@ fn show(desk: &Desk, traced: &Traced) {
     }
     if !traced.verdict.is_empty() {
         out.say(&format!("  judged: {}", traced.verdict));
+    }
+    for answer in traced.checks.iter().filter(|answer| answer.result != CheckResult::NotAsked) {
+        let reason = answer.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let took = if answer.millis > 0 { format!(", {} ms", answer.millis) } else { String::new() };
+        let detail = if answer.detail.is_empty() { String::new() } else { format!(": {}", answer.detail) };
+        out.say(&format!("    {} {}{reason}{detail}{took}", answer.check, answer.result));
     }
     steps(desk, traced);
 }
@@ -124,6 +136,7 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Refused { reply, bounced: false } => format!("refused, kept here: {reply}"),
         Outcome::Expired { reply } => format!("expired: {reply}"),
         Outcome::Parked { reason } => format!("parked: {reason}"),
+        Outcome::Quarantined { reason } => format!("kept in quarantine: {reason}"),
         Outcome::Deleted { reason } => format!("deleted: {reason}"),
         Outcome::Deferred { reply } => format!("told later: {reply}"),
         Outcome::Unknown => "the connection broke after the message was sent; asked about".to_owned(),

@@ -67,6 +67,7 @@ pub fn settings(configuration: &Configuration, primaries: &Primaries) -> Result<
         in_flight_most: limits.deliveries,
         queue_most: limits.queue_recipients,
         listed_most: limits.listed_recipients,
+        quarantine_age: configuration.filter.quarantine_age,
         delay_after: Some(limits.delay_notice).filter(|after| !after.is_zero()),
         outbound_age: limits.outbound_age,
         spool_age: limits.spool_age,

@@ -110,7 +110,8 @@ pub fn accept(
         sign_in,
         call_out,
         authentication,
-        policy: Policy { hops_max: configuration.limits.hops, ..Policy::default() },
+        scanners: configuration.filter.scanners.clone(),
+        policy: Policy { hops_max: configuration.limits.hops, ..configuration.filter.policy.clone() },
         extensions: Extensions::default(),
         limits: accept_limits(configuration),
     })

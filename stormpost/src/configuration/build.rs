@@ -1,5 +1,6 @@
 //! From tables to settings, and what must hold between them.
 
+use super::filter::filter;
 use super::reader::{At, Reader, Section, parse_address};
 use super::source::{Fault, Faults, Source};
 use super::{
@@ -62,6 +63,7 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
     if let Some(notify) = &notify {
         check_notices(&notify_section, notify, &domains);
     }
+    let filter = filter(&top.part("filter"));
     let retention = top.part("retention");
     let retention = Retention {
         settled: retention.duration("settled"),
@@ -78,6 +80,7 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
         primaries,
         outbound,
         notify: notify?,
+        filter,
         retention,
         limits,
     })

@@ -166,6 +166,28 @@ pub const PARTS: &[Part] = &[
         "[notify]",
         "Who is told when an event opens, changes or closes, on paths that avoid the primary.",
     ),
+    part(
+        "filter",
+        "[filter]",
+        "Who looks at mail before it is taken, in and out alike, in peace and in an outage. Every answer is recorded with \
+         the message; see docs/policy.md.",
+    ),
+    part(
+        "filter.rspamd",
+        "[filter.rspamd]",
+        "The spam filter rspamd: its normal worker, asked by HTTP in the session.",
+    ),
+    part(
+        "filter.clamav",
+        "[filter.clamav]",
+        "The virus scanner ClamAV: its daemon clamd, asked in the session.",
+    ),
+    part("filter.dnsbl", "[filter.dnsbl]", "Lists of addresses that send spam, asked by the DNS (RFC 5782)."),
+    part(
+        "filter.attachments",
+        "[filter.attachments]",
+        "Files that are not wanted, in messages and in messages inside them.",
+    ),
     part("retention", "[retention]", "How long things are kept after they have been settled."),
     part(
         "limits",
@@ -183,6 +205,10 @@ use Kind::{
 const TLS_MODES: Kind = Choice(&["none", "opportunistic", "required", "implicit"]);
 const TLS_WORDS: &str = "`none`: never. `opportunistic`: when it is offered. `required`: STARTTLS or nothing. `implicit`: from the \
      first byte.";
+const DEEDS: Kind = Choice(&["note", "tag", "quarantine", "defer", "refuse"]);
+const WITHOUT: Kind = Choice(&["deliver", "defer"]);
+const WITHOUT_WORDS: &str = "What happens while it gives no answer. `deliver` (fail open): mail is judged without it, and that is recorded. \
+     `defer` (fail closed): senders hear `451` and come again.";
 const TRUST_WORDS: &str = "Whose certificate is believed: `public` authorities, `anybody` (encrypted, but not proved who it is), or the path \
      of a PEM file with the certificates to believe.";
 const PASSWORD_FILE_WORDS: &str = "The file with the password, readable by nobody else (mode 0600). `credential:NAME` takes the systemd credential \
@@ -200,6 +226,7 @@ pub const KEYS: &[Key] = &[
     key("", "primary", Tables, None, "The mail systems of record."),
     key("", "outbound", Table, None, "How mail leaves."),
     key("", "notify", Table, None, "Who is told."),
+    key("", "filter", Table, None, "Who looks at mail before it is taken."),
     key("", "retention", Table, None, "How long things are kept."),
     key("", "limits", Table, None, "The bounds."),
     // [node]
@@ -504,6 +531,108 @@ pub const KEYS: &[Key] = &[
         Some("4h"),
         "How often a notice comes again until somebody acknowledges it. `0` for never.",
     ),
+    // [filter]
+    key(
+        "filter",
+        "stands",
+        Choice(&["here", "primary"]),
+        None,
+        "Where the filter of this organisation stands: `here`, as configured below, or `primary`: at the primary or behind \
+         it. `stormpost check` fails for a node that takes mail from the internet while neither is said.",
+    ),
+    key(
+        "filter",
+        "refuse_dmarc",
+        Switch,
+        Some("false"),
+        "Whether mail that fails DMARC is refused where its author's domain asks for that.",
+    ),
+    key(
+        "filter",
+        "quarantine_age",
+        Duration,
+        Some("30d"),
+        "How long what is in quarantine is kept; then it is deleted, and that is recorded. Settled mail's own time \
+         (`[retention] settled`) counts from there.",
+    ),
+    key("filter", "rspamd", Table, None, "The spam filter."),
+    key("filter", "clamav", Table, None, "The virus scanner."),
+    key("filter", "dnsbl", Table, None, "Lists of addresses."),
+    key("filter", "attachments", Table, None, "Files that are not wanted."),
+    key("filter.rspamd", "address", Text, None, "`HOST:PORT`, or the path of a socket. Needed."),
+    key("filter.rspamd", "timeout", Duration, Some("10s"), "How long it may take for one message."),
+    key("filter.rspamd", "without", WITHOUT, Some("deliver"), WITHOUT_WORDS),
+    key(
+        "filter.rspamd",
+        "largest",
+        Size,
+        Some("20MiB"),
+        "Larger messages are not sent to it, which is recorded.",
+    ),
+    key(
+        "filter.rspamd",
+        "at_once",
+        Count,
+        Some("32"),
+        "Messages that it is asked about at once; others wait their turn.",
+    ),
+    key(
+        "filter.rspamd",
+        "probably_spam",
+        DEEDS,
+        Some("tag"),
+        "What happens to mail that it would mark (`add header`, `rewrite subject`). `tag`: lines `X-Spam:` and \
+         `X-Spam-Status:` on top.",
+    ),
+    key(
+        "filter.rspamd",
+        "spam",
+        DEEDS,
+        Some("refuse"),
+        "What happens to mail that it would refuse (`reject`).",
+    ),
+    key("filter.clamav", "address", Text, None, "`HOST:PORT`, or the path of clamd's socket. Needed."),
+    key("filter.clamav", "timeout", Duration, Some("20s"), "How long it may take for one message."),
+    key("filter.clamav", "without", WITHOUT, Some("defer"), WITHOUT_WORDS),
+    key(
+        "filter.clamav",
+        "largest",
+        Size,
+        Some("25MB"),
+        "Larger messages are not sent to it, which is recorded. Not more than clamd's own `StreamMaxLength`.",
+    ),
+    key(
+        "filter.clamav",
+        "at_once",
+        Count,
+        Some("10"),
+        "Messages that it is asked about at once; others wait their turn.",
+    ),
+    key("filter.clamav", "found", DEEDS, Some("refuse"), "What happens to mail with something in it."),
+    key("filter.dnsbl", "zones", Texts, None, "The names of the lists, at most eight."),
+    key(
+        "filter.dnsbl",
+        "timeout",
+        Duration,
+        Some("3s"),
+        "How long all together may take; then mail is judged without them.",
+    ),
+    key(
+        "filter.dnsbl",
+        "listed",
+        DEEDS,
+        Some("refuse"),
+        "What happens to mail from an address that is on one.",
+    ),
+    key(
+        "filter.attachments",
+        "unwanted",
+        Texts,
+        None,
+        "The ends of names of files that are not wanted, as in `[\"exe\", \"js\"]`. A file is also known by how it begins \
+         (`exe`, `elf`, `sh`, `pdf`, `zip`, `rar`, `7z`, `doc`, `lnk`), whatever its name.",
+    ),
+    key("filter.attachments", "found", DEEDS, Some("refuse"), "What happens to mail that has one."),
     // [retention]
     key(
         "retention",

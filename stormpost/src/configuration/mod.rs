@@ -2,6 +2,7 @@
 
 mod bounds;
 mod build;
+mod filter;
 mod keys;
 mod reader;
 mod secret;
@@ -11,6 +12,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use filter::{Filter, FilterStands};
 pub use keys::{KEYS, Key, Kind, PARTS, Part, page};
 pub use secret::{Secret, SecretSource, read_private, reason};
 pub use source::{Fault, Faults, Place, Severity, Source, nearest, visible};
@@ -48,6 +50,8 @@ pub struct Configuration {
     pub outbound: Outbound,
     /// Who is told.
     pub notify: Notices,
+    /// Who looks at mail before it is taken.
+    pub filter: Filter,
     /// How long things are kept.
     pub retention: Retention,
     /// The bounds.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use stores_directory::{Class, Coverage, Imported, Origin};
 use stores_ledger::ContentDeed;
 use words_mail::{
-    AccountId, Address, Destination, Event, EventId, Finding, Mode, Order, OrderKind, OrderNumber, Outcome,
-    Plane, PrimaryId, RequestKind, Scope, Sender, State, Tenant, Time, TraceId,
+    AccountId, Address, CheckAnswer, Destination, Event, EventId, Finding, Mode, Order, OrderKind,
+    OrderNumber, Outcome, Plane, PrimaryId, RequestKind, Scope, Sender, State, Tenant, Time, TraceId,
 };
 
 /// The version of this protocol. A node refuses calls of another one, in words.
@@ -98,6 +98,8 @@ pub enum Request {
     },
     /// Something done to the queue, recorded in the ledger.
     QueueAct(QueueAct),
+    /// Tell each person by mail what of theirs is in quarantine.
+    QuarantineDigest,
     /// Take a message's content out of the journal for good; its hash and this act stay.
     JournalErase {
         /// Which.
@@ -228,6 +230,8 @@ pub enum QueueDeed {
     Retry,
     /// Deliver to this address instead.
     Redirect(Address),
+    /// Let out of quarantine, and deliver.
+    Release,
     /// Remove, telling nobody. The content stays in the journal as long as settled mail does.
     Delete,
     /// Give back to the sender.
@@ -252,6 +256,8 @@ pub enum QueueState {
     Refused,
     /// Nobody took it in the time that was set; kept and listed.
     Expired,
+    /// Kept back before it was delivered.
+    Quarantined,
 }
 
 /// A password on its way. `Debug` shows none of it.
@@ -559,6 +565,9 @@ pub struct Traced {
     /// What was judged of it.
     #[serde(default)]
     pub verdict: String,
+    /// What each check answered.
+    #[serde(default)]
+    pub checks: Vec<CheckAnswer>,
     /// Each recipient.
     pub recipients: Vec<TracedRecipient>,
     /// Its content was erased, and with it who sent it and what was judged; what became of it is still known.

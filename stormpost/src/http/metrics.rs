@@ -117,6 +117,9 @@ fn road_in(out: &mut Exposition, pages: &Pages) {
         ("messages_refused_total", "Messages refused for good.", "refused"),
         ("messages_deferred_total", "Messages not taken now; their senders try again.", "deferred"),
         ("messages_looping_total", "Messages set aside because they go round in a loop.", "parked"),
+        ("messages_tagged_total", "Messages delivered with a mark.", "tagged"),
+        ("messages_quarantined_total", "Messages kept in quarantine.", "quarantined"),
+        ("messages_unscanned_total", "Messages taken although a scanner did not answer.", "unscanned"),
         ("recipients_refused_total", "Recipients refused for good.", "recipients_refused"),
         (
             "spool_turned_away_total",
@@ -140,6 +143,7 @@ fn queue(out: &mut Exposition, pages: &Pages, status: &Status) {
     out.gauge("queue_bytes", "Bytes of everything not settled.", counts.bytes as f64);
     out.gauge("queue_oldest_seconds", "Age of the oldest message that waits.", age(counts.oldest));
     out.gauge("queue_parked", "Recipients set aside for a person.", counts.parked as f64);
+    out.gauge("queue_quarantined", "Recipients whose mail is kept in quarantine.", counts.quarantined as f64);
     out.gauge("queue_refused", "Recipients refused by their destination and listed.", counts.refused as f64);
     let read = if counts.caught_up { 1.0 } else { 0.0 };
     out.gauge("queue_read", "Whether everything accepted before the start is known.", read);
@@ -156,6 +160,7 @@ fn queue(out: &mut Exposition, pages: &Pages, status: &Status) {
             Standing::Parked => "parked",
             Standing::Refused => "refused",
             Standing::Expired => "expired",
+            Standing::Quarantined => "quarantined",
         };
         family.sample(&[("destination", to), ("state", state)], *count as f64);
     }

@@ -18,7 +18,7 @@ pub use envelope::{Envelope, Notify, Peer, Recipient, Ret, Source};
 pub use settlement::{Destination, Outcome, Reply};
 pub use time::Time;
 pub use trace::{TraceId, TraceKey, TraceTag};
-pub use verdict::{Action, Grade, Verdict};
+pub use verdict::{Action, Check, CheckAnswer, CheckResult, DETAIL_MAX, Grade, Reason, Verdict, findings};
 pub use watch::{
     Event, EventId, Evidence, Finding, Mode, Observation, Order, OrderKind, OrderNumber, Plane, PrimaryId,
     Request, RequestKind, Scope, State,

@@ -101,6 +101,11 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
+    /// Kept back before it was delivered: a person releases or deletes it. It is in nobody's mailbox.
+    Quarantined {
+        /// Why.
+        reason: String,
+    },
     /// A person removed it from the queue.
     Deleted {
         /// Who and why.

@@ -66,6 +66,11 @@ impl Journey {
     }
 
     pub(crate) fn errands(&self, entry: &JournalEntry) -> Vec<Errands> {
+        self.errands_of(entry, false)
+    }
+
+    /// As [`Journey::errands`]; `release` lets it out of quarantine.
+    pub(crate) fn errands_of(&self, entry: &JournalEntry, release: bool) -> Vec<Errands> {
         let directory = self.road.parts.directory.borrow().clone();
         let map = Map {
             settings: &self.road.settings,
@@ -73,7 +78,8 @@ impl Journey {
             orders: &self.orders,
             history: &self.history,
             now: self.road.parts.world.clock.now(),
-            fresh: self.caught_up,
+            fresh: self.caught_up && !release,
+            release,
         };
         map.errands(entry)
     }

@@ -301,6 +301,7 @@ pub(crate) fn outcome_name(outcome: &Outcome) -> &'static str {
         Outcome::Refused { .. } => "refused",
         Outcome::Expired { .. } => "expired",
         Outcome::Parked { .. } => "parked",
+        Outcome::Quarantined { .. } => "quarantined",
         Outcome::Deleted { .. } => "deleted",
         Outcome::Deferred { .. } => "deferred",
         Outcome::Unknown => "unknown",

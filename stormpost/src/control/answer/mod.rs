@@ -11,6 +11,7 @@ mod event;
 mod journal;
 mod latest;
 mod notice;
+mod quarantine;
 mod queue;
 mod reconcile;
 mod status;
@@ -192,6 +193,7 @@ impl Answers {
             Request::QueueList(query) => self.queue_list(query, caller).await,
             Request::QueueShow { trace } => self.queue_show(trace, caller).await,
             Request::QueueAct(act) => self.queue_act(act, caller).await,
+            Request::QuarantineDigest => self.quarantine_digest(caller).await,
             Request::JournalErase { trace, reason } => self.journal_erase(trace, reason, caller).await,
             Request::ContentOpened { deed, trace, which, reason } => {
                 self.content_opened(deed, trace, which, &reason, caller).await

@@ -166,6 +166,7 @@ fn entry(about: About, deed: &QueueDeed, at: Time, why: &str, by: &str) -> store
             QueueDeed::Resume => Act::Resume,
             QueueDeed::Retry => Act::Retry,
             QueueDeed::Redirect(to) => Act::Redirect { to: to.clone() },
+            QueueDeed::Release => Act::Release,
             QueueDeed::Delete => Act::Delete,
             QueueDeed::Bounce => Act::Bounce,
         },
@@ -214,7 +215,14 @@ fn meant(view: &QueueView, query: &QueueQuery, deed: &QueueDeed) -> Meant {
             let before = found.abouts.len();
             for recipient in queued.recipients {
                 let paused = recipient.state == QueueState::Paused;
-                let is_meant = recipient.destination != Destination::Mailbox
+                let kept = recipient.state == QueueState::Quarantined;
+                let is_meant = (recipient.destination != Destination::Mailbox || kept)
+                    && match deed {
+                        QueueDeed::Release => kept,
+                        // Whoever empties the queue does not mean what is kept back; that is named.
+                        QueueDeed::Delete => !kept || query.state == Some(QueueState::Quarantined),
+                        _ => !kept,
+                    }
                     && (*deed != QueueDeed::Resume || paused)
                     && (*deed != QueueDeed::Pause || recipient.state < QueueState::Parked);
                 if is_meant {
@@ -306,6 +314,7 @@ fn words(deed: &QueueDeed, messages: usize, is_whole: bool) -> String {
         (QueueDeed::Delete, _) => {
             format!("{count} taken out of the queue; the journal still has the content")
         }
+        (QueueDeed::Release, _) => format!("{count} released, and delivered now"),
         (QueueDeed::Bounce, _) => format!("{count} given back to the sender"),
     }
 }
@@ -374,6 +383,7 @@ pub(crate) fn state(standing: Standing) -> QueueState {
         Standing::Parked => QueueState::Parked,
         Standing::Refused => QueueState::Refused,
         Standing::Expired => QueueState::Expired,
+        Standing::Quarantined => QueueState::Quarantined,
     }
 }
 
@@ -386,5 +396,6 @@ fn standing(state: QueueState) -> Standing {
         QueueState::Parked => Standing::Parked,
         QueueState::Refused => Standing::Refused,
         QueueState::Expired => Standing::Expired,
+        QueueState::Quarantined => Standing::Quarantined,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use stores_journal::{JournalEntry, JournalReader};
 use stores_ledger::{ContentDeed, Entry, LedgerReader, Settlement};
 use stores_mailbox::Mailboxes;
-use words_mail::{Action, Address, Outcome, Sender, Tenant, Time, TraceId, Verdict};
+use words_mail::{Action, Address, CheckAnswer, Outcome, Sender, Tenant, Time, TraceId, Verdict};
 
 /// Messages that are traced at once.
 const TRACED_MAX: usize = 100_000;
@@ -256,6 +256,7 @@ fn one(
         size: accepted.size,
         peer: format!("{} [{}] by {}{who}", peer.helo, peer.ip, peer.protocol),
         verdict: verdict(&accepted.verdict),
+        checks: checks(&accepted.verdict),
         recipients,
         erased: None,
     }
@@ -292,21 +293,34 @@ fn erased(ledger: &LedgerReader, trace: TraceId) -> Result<Option<Traced>, No> {
         size: 0,
         peer: String::new(),
         verdict: String::new(),
+        checks: Vec::new(),
         recipients,
         erased: Some(erased),
     }))
 }
 
+/// What each check answered.
+fn checks(value: &serde_json::Value) -> Vec<CheckAnswer> {
+    serde_json::from_value::<Verdict>(value.clone()).map(|verdict| verdict.checks).unwrap_or_default()
+}
+
 /// What was judged, in a line.
 fn verdict(value: &serde_json::Value) -> String {
     let Ok(verdict) = serde_json::from_value::<Verdict>(value.clone()) else { return String::new() };
-    let Verdict { action, may_bounce, spf, dkim, dmarc, .. } = verdict;
-    let mut words = format!("spf {spf}, dkim {dkim}, dmarc {dmarc}");
+    let findings = verdict.findings();
+    let Verdict { rules, action, may_bounce, spf, dkim, dmarc, .. } = verdict;
+    let mut words = format!("rules {rules}, spf {spf}, dkim {dkim}, dmarc {dmarc}");
+    if findings != "-" {
+        words.push_str(&format!("; found: {findings}"));
+    }
     if !may_bounce {
         words.push_str("; its sender is not believed, so nothing is bounced to it");
     }
-    if let Action::Park { reason } = action {
-        words.push_str(&format!("; set aside: {reason}"));
+    match action {
+        Action::Deliver => {}
+        Action::Tag { reason } => words.push_str(&format!("; delivered with a mark: {reason}")),
+        Action::Quarantine { reason } => words.push_str(&format!("; kept in quarantine: {reason}")),
+        Action::Park { reason } => words.push_str(&format!("; set aside: {reason}")),
     }
     words
 }

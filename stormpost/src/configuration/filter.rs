@@ -1,0 +1,169 @@
+//! `[filter]`: who looks at mail before it is taken, and what their words mean.
+
+use super::reader::{At, Section};
+use super::source::Fault;
+use roads_accept::{DnsblOptions, ScannerOptions, ScannerParts, ScannerPlace};
+use rules_policy::{AttachmentRule, Deed, Policy, SpamRule, VirusRule, Without};
+use std::time::Duration;
+
+/// Lists of addresses at most: each is a question for every message.
+const ZONES_MAX: usize = 8;
+
+/// Where the organisation's filter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterStands {
+    /// Nobody said.
+    Unsaid,
+    /// Here: the scanners below.
+    Here,
+    /// At the primary, or behind it.
+    Primary,
+}
+
+/// Who looks at mail before it is taken.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// Where today's filter stands.
+    pub stands: FilterStands,
+    /// Who is asked.
+    pub scanners: ScannerParts,
+    /// What their words mean, but for the number of hops.
+    pub policy: Policy,
+    /// How long what is in quarantine is kept.
+    pub quarantine_age: Duration,
+}
+
+impl Filter {
+    /// Whether anything here looks at what is in a message.
+    pub fn looks(&self) -> bool {
+        self.scanners.rspamd.is_some() || self.scanners.clamd.is_some()
+    }
+}
+
+pub(super) fn filter(section: &Section<'_>) -> Filter {
+    let stands = match section.choice("stands").map(|at| at.value).as_deref() {
+        Some("here") => FilterStands::Here,
+        Some(_) => FilterStands::Primary,
+        None => FilterStands::Unsaid,
+    };
+    let mut filter = Filter {
+        stands,
+        scanners: ScannerParts::default(),
+        policy: Policy {
+            refuse_dmarc: section.switch("refuse_dmarc").is_some_and(|at| at.value),
+            ..Policy::default()
+        },
+        quarantine_age: section.duration("quarantine_age"),
+    };
+    if let Some(rspamd) = section.table("rspamd", "filter.rspamd") {
+        filter.scanners.rspamd = scanner(&rspamd, 11_333);
+        filter.policy.rspamd = SpamRule {
+            without: without(&rspamd),
+            probably_spam: deed(&rspamd, "probably_spam"),
+            spam: deed(&rspamd, "spam"),
+        };
+    }
+    if let Some(clamav) = section.table("clamav", "filter.clamav") {
+        filter.scanners.clamd = scanner(&clamav, 3_310);
+        filter.policy.clamav = VirusRule { without: without(&clamav), found: deed(&clamav, "found") };
+    }
+    if let Some(dnsbl) = section.table("dnsbl", "filter.dnsbl") {
+        filter.policy.dnsbl = deed(&dnsbl, "listed");
+        let zones: Vec<String> = values(dnsbl.list("zones", zone));
+        if zones.len() > ZONES_MAX {
+            let words = format!("{} lists are named; at most {ZONES_MAX}", zones.len());
+            dnsbl.fault(Fault::error(dnsbl.span_of("zones"), words));
+        }
+        let time = dnsbl.duration("timeout");
+        if !zones.is_empty() {
+            filter.scanners.dnsbl = Some(DnsblOptions { zones, time });
+        }
+    }
+    if let Some(attachments) = section.table("attachments", "filter.attachments") {
+        let unwanted = values(attachments.list("unwanted", ending));
+        filter.policy.attachments = AttachmentRule { unwanted, deed: deed(&attachments, "found") };
+    }
+    if stands == FilterStands::Here && !filter.looks() {
+        let words = "the filter is said to stand here, and there is none";
+        section.fault(
+            Fault::error(section.span_of("stands"), words).hint(
+                "add [filter.rspamd] with address = \"127.0.0.1:11333\", or write stands = \"primary\"",
+            ),
+        );
+    }
+    filter
+}
+
+fn values<T>(list: Vec<At<T>>) -> Vec<T> {
+    list.into_iter().map(|at| at.value).collect()
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    let name = text.trim_matches('.').to_lowercase();
+    let fits = name.contains('.')
+        && name.len() < 180
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+    fits.then_some(name)
+        .ok_or_else(|| format!("{text:?} is not the name of a list, as in \"bl.example.org\""))
+}
+
+fn ending(text: &str) -> Result<String, String> {
+    let ending = text.trim_start_matches(['*', '.']).to_lowercase();
+    let fits = !ending.is_empty() && ending.chars().all(|c| c.is_alphanumeric() || c == '_');
+    fits.then_some(ending).ok_or_else(|| format!("{text:?} is not the end of a file's name, as in \"exe\""))
+}
+
+/// Where a scanner listens, with its bounds.
+fn scanner(section: &Section<'_>, port: u16) -> Option<ScannerOptions> {
+    let address = section.needed("address").and_then(|_| {
+        section.parsed("address", |text| {
+            place(text, port).ok_or_else(|| {
+                format!(
+                    "{text:?} is not a place: write \"HOST:{port}\", or the path of a socket as \"/run/…\""
+                )
+            })
+        })
+    });
+    let mut place = address?.value;
+    if let ScannerPlace::Local(path) = &mut place {
+        *path = section.reader.path(&path.to_string_lossy());
+    }
+    Some(ScannerOptions {
+        place,
+        time: section.duration("timeout"),
+        largest: section.size("largest"),
+        at_once: usize::try_from(section.count("at_once", 1..=1_000)).unwrap_or(1),
+    })
+}
+
+fn place(text: &str, port: u16) -> Option<ScannerPlace> {
+    if text.contains('/') {
+        return Some(ScannerPlace::Local(text.into()));
+    }
+    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+        return Some(ScannerPlace::Host(address.ip().to_string(), address.port()));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (text, port),
+    };
+    let fits = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    fits.then(|| ScannerPlace::Host(host.to_owned(), port))
+}
+
+fn without(section: &Section<'_>) -> Without {
+    match section.choice("without").map(|at| at.value).as_deref() {
+        Some("deliver") => Without::Deliver,
+        _ => Without::Defer,
+    }
+}
+
+fn deed(section: &Section<'_>, name: &'static str) -> Deed {
+    match section.choice(name).map(|at| at.value).as_deref() {
+        Some("note") => Deed::Note,
+        Some("tag") => Deed::Tag,
+        Some("quarantine") => Deed::Quarantine,
+        Some("defer") => Deed::Defer,
+        _ => Deed::Refuse,
+    }
+}
