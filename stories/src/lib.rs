@@ -11,6 +11,7 @@ pub mod catcher;
 pub mod crash;
 pub mod crowd;
 pub mod fault;
+pub mod judges;
 pub mod lab;
 pub mod load;
 pub mod maildrop;
@@ -24,6 +25,7 @@ pub mod tree;
 
 pub use catcher::{Catcher, Caught};
 pub use fault::{Fault, SmtpProxy, Stage, TcpMode, TcpProxy};
+pub use judges::{Clamd, Rspamd};
 pub use lab::Lab;
 pub use load::{Load, Outcome, Sent};
 pub use maildrop::{ImapTalk, Maildrop, Tally};

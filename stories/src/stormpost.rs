@@ -409,7 +409,7 @@ impl Stormpost {
 
     /// How many messages still go somewhere, as the queue's list tells: not those set aside for a person.
     pub fn queued(&self) -> usize {
-        let aside = ["parked", "refused", "expired"];
+        let aside = ["parked", "refused", "expired", "quarantined"];
         let list = self.ask(&["queue", "list"]);
         let states = list.as_array().into_iter().flatten().filter_map(|one| one["state"].as_str());
         states.filter(|state| !aside.contains(state)).count()

@@ -446,6 +446,8 @@ mod tests {
 [node]
 name = \"mx.example.org\"
 data = \"data\"
+[filter]
+stands = \"primary\"
 [limits]
 spool_size = \"2MiB\"
 [listen]
@@ -462,6 +464,23 @@ accounts = \"people.csv\"
         let found: Vec<String> =
             place.found(PLAIN).into_iter().filter(|f| !f.contains("disk are free")).collect();
         assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_mx_with_no_filter_at_all_is_an_error() {
+        let place = Place::new();
+        place.put("people.csv", "address\nanna@example.org\n", 0o644);
+        let found = |filter: &str| {
+            let found = place.found(&PLAIN.replace("stands = \"primary\"\n", filter));
+            found.into_iter().filter(|f| f.contains("spam") || f.contains("scanner")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            found(""),
+            ["error: mail is taken from the internet, and nothing looks for spam and viruses in it"]
+        );
+        assert!(found("stands = \"here\"\nrspamd = { address = \"127.0.0.1\" }\n").is_empty());
+        let socket = "clamav = { address = \"./clamd.ctl\" }\n";
+        assert_eq!(found(socket), ["warning: the scanner's socket DIR/./clamd.ctl is not there"]);
     }
 
     #[test]

@@ -565,6 +565,23 @@ mod tests {
     }
 
     #[test]
+    fn where_the_filter_stands_is_written() {
+        use crate::configuration::FilterStands;
+        for (filter, stands, rspamd, clamd) in [
+            (vec![], FilterStands::Unsaid, false, false),
+            (vec![FilterPlace::Primary], FilterStands::Primary, false, false),
+            (vec![FilterPlace::Rspamd, FilterPlace::Clamav], FilterStands::Here, true, true),
+            (vec![FilterPlace::Primary, FilterPlace::Clamav], FilterStands::Primary, false, true),
+        ] {
+            let text = configuration(&InitArguments { filter, ..arguments() });
+            let (parsed, _) = Configuration::parse(Path::new("stormpost.toml"), text).unwrap();
+            let scanners = &parsed.filter.scanners;
+            assert_eq!(parsed.filter.stands, stands);
+            assert_eq!((scanners.rspamd.is_some(), scanners.clamd.is_some()), (rspamd, clamd));
+        }
+    }
+
+    #[test]
     fn hosts_and_ports_are_told_apart() {
         for (text, expected) in [
             ("mail.example.org", ("mail.example.org", None)),

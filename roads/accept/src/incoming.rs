@@ -30,8 +30,8 @@ impl Budget {
     }
 }
 
-/// A part of the budget, given back when dropped.
-struct Share {
+/// A part of the budget, given back when dropped: kept for as long as the message is in memory.
+pub(crate) struct Share {
     budget: Arc<Budget>,
     octets: usize,
 }
@@ -79,6 +79,7 @@ pub(crate) struct Arrived {
     pub(crate) header: Vec<u8>,
     pub(crate) digests: BodyDigests,
     pub(crate) body: IncomingBody,
+    pub(crate) share: Share,
 }
 
 impl Incoming {
@@ -188,12 +189,12 @@ impl Incoming {
                     self.content[..end].to_vec()
                 };
                 let body = IncomingBody::Inline(self.content);
-                Ok(Arrived { facts, header, digests: self.digests, body })
+                Ok(Arrived { facts, header, digests: self.digests, body, share: self.share })
             }
             Some(file) => {
                 let stored = file.finish().await.map_err(refusal)?;
                 let body = IncomingBody::File(stored);
-                Ok(Arrived { facts, header: self.content, digests: self.digests, body })
+                Ok(Arrived { facts, header: self.content, digests: self.digests, body, share: self.share })
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::authentication::{Asked as Question, Findings};
 use crate::dialogue::Dialogue;
 use crate::door::{Accept, Door};
 use crate::header::HeaderFacts;
-use crate::incoming::Arrived;
+use crate::incoming::{Arrived, Share};
 use crate::scanners::{Pieces, Subject, look_at_parts};
 use rules_policy::{Asked, Attachments, Author, Facts, Judgement, Listing, Refusal, Spam, judge};
 use stores_journal::IncomingBody;
@@ -36,6 +36,8 @@ pub(crate) struct Judged {
     pub(crate) body: IncomingBody,
     /// The `Authentication-Results:` value behind our name.
     pub(crate) results: Option<String>,
+    /// What it takes of the memory for messages, given back when it is stored.
+    pub(crate) share: Share,
 }
 
 /// Everything that was found out so far.
@@ -88,7 +90,7 @@ pub(crate) async fn judged(
     arrived: Arrived,
 ) -> Result<Judged, NotTaken> {
     let accept = &*dialogue.accept;
-    let Arrived { facts: header, header: header_text, digests, body } = arrived;
+    let Arrived { facts: header, header: header_text, digests, body, share } = arrived;
     let findings = match &accept.parts.authentication {
         Some(authentication) if dialogue.door == Door::Edge => {
             let question = Question {
@@ -143,7 +145,9 @@ pub(crate) async fn judged(
         judgement = known.judge(accept, envelope);
     }
     match judgement {
-        Judgement::Accept(verdict) => Ok(Judged { verdict, body, results: findings.map(|f| f.results) }),
+        Judgement::Accept(verdict) => {
+            Ok(Judged { verdict, body, results: findings.map(|f| f.results), share })
+        }
         Judgement::Refuse(refusal) => Err(refusal.into()),
     }
 }

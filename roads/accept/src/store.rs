@@ -86,7 +86,8 @@ async fn try_store(
     let arrived = incoming.finish(&surroundings(accept, door)).await?;
     let (tenant, primary) = owner(accept, dialogue, &envelope);
     let trace = accept.parts.journal.trace_id();
-    let Judged { verdict, body, results } = judged(dialogue, &envelope, &tenant, trace, arrived).await?;
+    let Judged { verdict, body, results, share } =
+        judged(dialogue, &envelope, &tenant, trace, arrived).await?;
     let now = accept.parts.world.clock.now();
     let (host, key) = (&accept.parts.host, &accept.parts.trace_key);
     let lines = prefix(host, &envelope, trace, key, now, results.as_deref(), &verdict);
@@ -108,6 +109,7 @@ async fn try_store(
     crash_point("accept.before_store");
     let receipt = accept.parts.journal.accept(message).await.map_err(refusal)?;
     crash_point("accept.after_store");
+    drop(share);
     if !receipt.repeated {
         room.stored();
     }

@@ -269,3 +269,12 @@ fn a_message_larger_than_its_organisation_wants_is_refused() {
     assert_eq!(code(&Facts { size: 10, ..facts.clone() }, &Policy::default()), None);
     assert_eq!(code(&Facts { rate: Some((101, 100)), size: 1, ..facts }, &Policy::default()), Some(450));
 }
+
+#[test]
+fn the_operators_page_names_every_check_and_every_reason() {
+    let page = include_str!("../../../docs/policy.md");
+    let reasons = Reason::ALL.iter().map(|reason| reason.name());
+    for name in Check::ALL.map(Check::name).into_iter().chain(reasons) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/policy.md");
+    }
+}

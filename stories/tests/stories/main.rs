@@ -8,6 +8,7 @@ mod final_dot;
 mod half;
 mod hostile;
 mod international;
+mod judge;
 mod loops;
 mod main_job;
 mod mime;

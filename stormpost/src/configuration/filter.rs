@@ -124,16 +124,14 @@ fn scanner(section: &Section<'_>, port: u16) -> Option<ScannerOptions> {
             })
         })
     });
+    let time = section.duration("timeout");
+    let largest = section.size("largest");
+    let at_once = usize::try_from(section.count("at_once", 1..=1_000)).unwrap_or(1);
     let mut place = address?.value;
     if let ScannerPlace::Local(path) = &mut place {
         *path = section.reader.path(&path.to_string_lossy());
     }
-    Some(ScannerOptions {
-        place,
-        time: section.duration("timeout"),
-        largest: section.size("largest"),
-        at_once: usize::try_from(section.count("at_once", 1..=1_000)).unwrap_or(1),
-    })
+    Some(ScannerOptions { place, time, largest, at_once })
 }
 
 fn place(text: &str, port: u16) -> Option<ScannerPlace> {
@@ -165,5 +163,66 @@ fn deed(section: &Section<'_>, name: &'static str) -> Deed {
         Some("quarantine") => Deed::Quarantine,
         Some("defer") => Deed::Defer,
         _ => Deed::Refuse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration::Configuration;
+    use std::path::Path;
+
+    fn parse(filter: &str) -> Result<Filter, String> {
+        let text = format!(
+            "[node]\nname = \"mx.example.org\"\ndata = \"data\"\n[listen]\nsmtp = \"127.0.0.1:0\"\n[[domain]]\n\
+             name = \"example.org\"\naccounts = [\"anna@example.org\"]\n{filter}"
+        );
+        let parsed = Configuration::parse(Path::new("/etc/s/stormpost.toml"), text);
+        parsed.map(|(configuration, _)| configuration.filter).map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn every_scanner_is_read_with_what_its_words_mean() {
+        let filter = parse(
+            "[filter]\nstands = \"here\"\nrefuse_dmarc = true\nquarantine_age = \"7d\"\n\
+             [filter.rspamd]\naddress = \"[::1]:11333\"\nwithout = \"defer\"\nspam = \"quarantine\"\n\
+             [filter.clamav]\naddress = \"/run/clamav/clamd.ctl\"\nlargest = \"5MiB\"\nfound = \"note\"\n\
+             [filter.dnsbl]\nzones = [\"BL.example.org.\"]\nlisted = \"tag\"\n\
+             [filter.attachments]\nunwanted = [\".EXE\", \"*.js\", \"scr\"]\nfound = \"defer\"\n",
+        )
+        .unwrap();
+        let rspamd = filter.scanners.rspamd.unwrap();
+        assert_eq!(rspamd.place, ScannerPlace::Host("::1".into(), 11_333));
+        assert_eq!((rspamd.time, rspamd.at_once), (Duration::from_secs(10), 32));
+        let clamd = filter.scanners.clamd.unwrap();
+        assert_eq!(clamd.place, ScannerPlace::Local("/run/clamav/clamd.ctl".into()));
+        assert_eq!(clamd.largest, 5 << 20);
+        assert_eq!(filter.scanners.dnsbl.unwrap().zones, ["bl.example.org"]);
+        let policy = filter.policy;
+        assert_eq!(policy.attachments.unwanted, ["exe", "js", "scr"]);
+        assert_eq!((policy.attachments.deed, policy.dnsbl), (Deed::Defer, Deed::Tag));
+        assert_eq!((policy.rspamd.spam, policy.rspamd.probably_spam), (Deed::Quarantine, Deed::Tag));
+        assert_eq!((policy.rspamd.without, policy.clamav.without), (Without::Defer, Without::Defer));
+        assert_eq!(policy.clamav.found, Deed::Note);
+        assert!(policy.refuse_dmarc);
+        assert_eq!(filter.quarantine_age, Duration::from_secs(7 * 86_400));
+    }
+
+    #[test]
+    fn without_the_table_nobody_is_asked_and_what_makes_no_sense_is_told() {
+        let filter = parse("").unwrap();
+        assert!(!filter.looks() && filter.stands == FilterStands::Unsaid);
+        assert_eq!(filter.policy, Policy::default());
+        for (wrong, words) in [
+            ("[filter]\nstands = \"here\"\n", "there is none"),
+            ("[filter.rspamd]\n", "address"),
+            ("[filter.rspamd]\naddress = \"a b\"\n", "is not a place"),
+            ("[filter.rspamd]\naddress = \"h\"\nspam = \"explode\"\n", "spam is"),
+            ("[filter.dnsbl]\nzones = [\"one\"]\n", "is not the name of a list"),
+            ("[filter.attachments]\nunwanted = [\"a b\"]\n", "is not the end"),
+        ] {
+            let said = parse(wrong).unwrap_err();
+            assert!(said.contains(words), "{wrong}: {said}");
+        }
     }
 }
