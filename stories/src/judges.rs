@@ -1,7 +1,8 @@
 //! Real rspamd and clamd, each an instance of its own: own configuration, own directories, loopback ports, no network.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -120,10 +121,28 @@ impl Rspamd {
     }
 }
 
+/// Asks rspamd about a message by a connection of its own, as a client without a library does.
+///
+/// # Panics
+/// When it does not answer with a verdict.
+pub fn ask_plainly(port: u16, fields: &[(&str, &str)], message: &[u8]) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = message.len();
+    let head =
+        format!("POST /checkv2 HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{fields}\r\n");
+    stream.write_all(&[head.as_bytes(), message].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"action\""), "{answer}");
+}
+
 /// The virus scanner, with a database of one signature.
 pub struct Clamd {
     /// Its port.
     pub port: u16,
+    /// Its socket.
+    pub socket: PathBuf,
     dir: PathBuf,
     tree: Option<Tree>,
 }
@@ -139,18 +158,19 @@ impl Clamd {
     pub fn start(lab: &Lab) -> Clamd {
         let dir = lab.room("clamd");
         let port = ports::free_port();
-        let database = dir.join("database");
+        let (database, socket) = (dir.join("database"), dir.join("socket"));
         fs::create_dir_all(&database).unwrap();
         let hex: String = eicar().bytes().map(|byte| format!("{byte:02x}")).collect();
         fs::write(database.join("story.ndb"), format!("Story.Eicar:0:*:{hex}\n")).unwrap();
         let text = format!(
-            "TCPSocket {port}\nTCPAddr 127.0.0.1\nDatabaseDirectory {}\nForeground yes\nStreamMaxLength 1M\n\
+            "TCPSocket {port}\nTCPAddr 127.0.0.1\nLocalSocket {}\nFixStaleSocket yes\nDatabaseDirectory {}\nForeground yes\nStreamMaxLength 1M\n\
              TemporaryDirectory {}\nMaxThreads 4\n",
+            socket.display(),
             database.display(),
             dir.display()
         );
         fs::write(dir.join("conf"), text).unwrap();
-        let mut clamd = Clamd { port, dir, tree: None };
+        let mut clamd = Clamd { port, socket, dir, tree: None };
         clamd.restart();
         clamd
     }
@@ -164,7 +184,7 @@ impl Clamd {
         command.arg("--config-file").arg(self.dir.join("conf"));
         self.tree = Some(Tree::start("clamd", command, &self.dir.join("out"), None));
         let at = SocketAddr::from(([127, 0, 0, 1], self.port));
-        wait_for("clamd to answer", Duration::from_secs(60), || std::net::TcpStream::connect(at).is_ok());
+        wait_for("clamd to answer", Duration::from_secs(60), || TcpStream::connect(at).is_ok());
     }
 
     /// SIGKILL.

@@ -635,7 +635,12 @@ impl Journey {
                     },
                 );
                 while listed.len() > self.road.settings.listed_most {
-                    listed.pop_first();
+                    if let Some((_, Listed { settlement, .. })) = listed.pop_first() {
+                        tracing::error!(
+                            trace = %settlement.trace, to = %settlement.recipient,
+                            "more is set aside than is listed: this one leaves the list, and stands in the journal only"
+                        );
+                    }
                 }
             } else {
                 listed.remove(&errand);
