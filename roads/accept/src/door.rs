@@ -9,6 +9,7 @@ use crate::guests::{Full, Guest, Guests};
 use crate::incoming::Budget;
 use crate::returned::Returned;
 use crate::scanners::{ScannerParts, Scanners};
+use crate::senders::Senders;
 use crate::sign_in::SignIn;
 use crate::spool::Spool;
 use rules_policy::Policy;
@@ -89,6 +90,7 @@ pub struct Accept {
     pub(crate) counts: Counts,
     pub(crate) patience: Patience,
     pub(crate) scanners: Scanners,
+    pub(crate) senders: Senders,
     pub(crate) spool: Spool,
     /// Who stands at the edge; a crowd there keeps nobody from sending.
     edge: Arc<Guests>,
@@ -113,6 +115,7 @@ impl Accept {
             returned: Returned::new(),
             counts: Counts::default(),
             patience: Patience::new("the name servers"),
+            senders: Senders::default(),
             scanners: Scanners::new(&parts.world, &parts.scanners),
             spool: Spool::new(limits.spool),
             edge: Arc::default(),

@@ -6,7 +6,7 @@ use crate::door::{Accept, Door};
 use crate::header::HeaderFacts;
 use crate::incoming::{Arrived, Share};
 use crate::scanners::{Pieces, Subject, look_at_parts};
-use rules_policy::{Asked, Attachments, Author, Facts, Judgement, Listing, Refusal, Spam, judge};
+use rules_policy::{Asked, Attachments, Author, Facts, Judgement, Listing, Rate, Refusal, Spam, judge};
 use stores_journal::IncomingBody;
 use tokio::time::timeout;
 use words_mail::{AccountId, Action, Envelope, Reason, Reply, Source, Tenant, TraceId, Verdict, findings};
@@ -49,7 +49,7 @@ struct Known<'a> {
     found: &'a Findings,
     size: u64,
     size_max: Option<u64>,
-    rate: Option<(u32, u32)>,
+    rate: Rate,
     attachments: Option<Attachments>,
     dnsbl: Asked<Option<Listing>>,
     rspamd: Asked<Spam>,
@@ -118,7 +118,7 @@ pub(crate) async fn judged(
         found: findings.as_ref().unwrap_or(&nothing),
         size: body.len(),
         size_max: accept.parts.limits.sizes.get(tenant).copied(),
-        rate: dialogue.seat.sent().map(|sent| (sent, accept.parts.limits.messages_per_minute)),
+        rate: rate(dialogue, envelope),
         attachments: None,
         dnsbl: Asked::Not(dnsbl),
         rspamd: Asked::Not(rspamd),
@@ -149,6 +149,19 @@ pub(crate) async fn judged(
             Ok(Judged { verdict, body, results: findings.map(|f| f.results), share })
         }
         Judgement::Refuse(refusal) => Err(refusal.into()),
+    }
+}
+
+fn rate(dialogue: &Dialogue, envelope: &Envelope) -> Rate {
+    let limits = &dialogue.accept.parts.limits;
+    if let (Some(account), Source::Submission) = (&envelope.peer.account, envelope.source) {
+        let most = limits.recipients_per_account_hour;
+        let sent = dialogue.accept.senders.count(account, envelope.recipients.len(), most);
+        return Rate::Account { sent, most };
+    }
+    match dialogue.seat.sent() {
+        Some(sent) => Rate::Address { sent, most: limits.messages_per_minute },
+        None => Rate::Uncounted,
     }
 }
 

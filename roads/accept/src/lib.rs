@@ -23,6 +23,7 @@ mod prefix;
 mod recipients;
 mod returned;
 mod scanners;
+mod senders;
 mod sign_in;
 mod spool;
 mod store;

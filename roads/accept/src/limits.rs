@@ -19,6 +19,8 @@ pub struct AcceptLimits {
     pub connections_per_address: u32,
     /// Messages in a minute from one address. Default 6,000.
     pub messages_per_minute: u32,
+    /// Recipients of one account in an hour. Default 5,000.
+    pub recipients_per_account_hour: u32,
     /// Messages coming in at once. Default 2,000.
     pub receiving: usize,
     /// Octets of all messages coming in that are held in memory. Over it bodies go to the disk earlier. Default
@@ -64,6 +66,7 @@ impl Default for AcceptLimits {
             local_connections: 256,
             connections_per_address: 200,
             messages_per_minute: 6_000,
+            recipients_per_account_hour: 5_000,
             receiving: 2_000,
             body_memory: 128 << 20,
             sizes: BTreeMap::new(),

@@ -177,6 +177,27 @@ pub struct Listing {
     pub code: std::net::Ipv4Addr,
 }
 
+/// How much a sender sends, this message included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// Nobody counts at this door.
+    Uncounted,
+    /// An address, at the doors to the network: messages in this minute.
+    Address {
+        /// So many.
+        sent: u32,
+        /// So many there may be.
+        most: u32,
+    },
+    /// A signed-in account: recipients in this hour.
+    Account {
+        /// So many.
+        sent: u32,
+        /// So many there may be.
+        most: u32,
+    },
+}
+
 /// One file in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachedFile {
@@ -251,8 +272,8 @@ pub struct Facts<'a> {
     pub size: u64,
     /// The most that its organisation takes, where that is less than everybody's bound.
     pub size_max: Option<u64>,
-    /// Messages of its sender's address in this minute, and how many there may be.
-    pub rate: Option<(u32, u32)>,
+    /// How much its sender sends.
+    pub rate: Rate,
     /// The files in it; `None` when nobody looked.
     pub attachments: Option<&'a Attachments>,
     /// Whether its sender's address is on a list.

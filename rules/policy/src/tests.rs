@@ -20,7 +20,7 @@ fn facts<'a>(source: Source, sender: &'a Sender) -> Facts<'a> {
         dmarc_asks: DmarcAsks::Nothing,
         size: 1_000,
         size_max: None,
-        rate: Some((1, 100)),
+        rate: Rate::Address { sent: 1, most: 100 },
         attachments: None,
         dnsbl: &Asked::Not(Reason::NotConfigured),
         rspamd: &Asked::Not(Reason::NotConfigured),
@@ -267,7 +267,12 @@ fn a_message_larger_than_its_organisation_wants_is_refused() {
     let facts = Facts { size: 11, size_max: Some(10), ..facts(Source::Edge, &from) };
     assert_eq!(code(&facts, &Policy::default()), Some(552));
     assert_eq!(code(&Facts { size: 10, ..facts.clone() }, &Policy::default()), None);
-    assert_eq!(code(&Facts { rate: Some((101, 100)), size: 1, ..facts }, &Policy::default()), Some(450));
+    let (sent, most) = (101, 100);
+    for rate in [Rate::Address { sent, most }, Rate::Account { sent, most }] {
+        assert_eq!(code(&Facts { rate, size: 1, ..facts.clone() }, &Policy::default()), Some(450));
+    }
+    let all = Facts { rate: Rate::Account { sent: most, most }, size: 1, ..facts };
+    assert_eq!(result(&all, &Policy::default(), Check::Rate).detail, "100 of 100 recipients in this hour");
 }
 
 #[test]

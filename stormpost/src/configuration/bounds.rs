@@ -28,6 +28,7 @@ impl Limits {
             local_connections: self.local_connections,
             connections_per_address: self.connections_per_address,
             messages_per_minute: self.messages_per_minute,
+            recipients_per_account_hour: self.recipients_per_account_hour,
             receiving: self.receiving,
             body_memory: self.body_memory,
             sizes: BTreeMap::new(),

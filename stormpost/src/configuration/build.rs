@@ -638,6 +638,7 @@ fn limits(section: &Section<'_>) -> Limits {
         local_connections: count("local_connections", 100_000) as usize,
         connections_per_address: count("connections_per_address", many) as u32,
         messages_per_minute: count("messages_per_minute", many) as u32,
+        recipients_per_account_hour: count("recipients_per_account_hour", many) as u32,
         receiving: count("receiving", many) as usize,
         body_memory: size("body_memory", 1 << 20, 64 * gib) as usize,
         message_size: size("message_size", 64 * kib, 2 * gib),

@@ -666,6 +666,13 @@ pub const KEYS: &[Key] = &[
         Some("200"),
         "Connections from one IP address (IPv6: one /64) to the edge and to submission.",
     ),
+    key(
+        "limits",
+        "recipients_per_account_hour",
+        Count,
+        Some("5000"),
+        "Recipients of one account in an hour.",
+    ),
     key("limits", "messages_per_minute", Count, Some("6000"), "Messages in a minute from one IP address."),
     key("limits", "receiving", Count, Some("2000"), "Messages coming in at once."),
     key(

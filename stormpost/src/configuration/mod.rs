@@ -324,6 +324,7 @@ pub struct Limits {
     pub local_connections: usize,
     pub connections_per_address: u32,
     pub messages_per_minute: u32,
+    pub recipients_per_account_hour: u32,
     pub receiving: usize,
     pub body_memory: usize,
     pub message_size: u64,

@@ -85,3 +85,18 @@ async fn a_new_certificate_serves_the_next_connection() {
     after.hear().await;
     assert!(after.ask("EHLO c\r\n").await.contains("STARTTLS"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stolen_password_writes_to_so_many_people_in_an_hour() {
+    let house = House::with(|parts| parts.limits.recipients_per_account_hour = 3);
+    let mut anna = house.person("\0anna@example.org\0right").await;
+    let own = |n: u32| format!("From: anna@example.org\r\nSubject: {n}\r\n\r\nx\r\n");
+    trace(&anna.send("anna@example.org", &["a@away.example", "b@away.example"], &own(1)).await);
+    let reply = anna.send("anna@example.org", &["c@away.example", "d@away.example"], &own(2)).await;
+    assert!(reply.starts_with("450 4.7.1 your account has written to as many people"), "{reply}");
+    trace(&anna.send("anna@example.org", &["c@away.example"], &own(3)).await);
+    tokio::time::advance(3_600 * SECOND).await;
+    let mut anna = house.person("\0anna@example.org\0right").await;
+    trace(&anna.send("anna@example.org", &["c@away.example", "d@away.example"], &own(4)).await);
+    assert_eq!(house.stored().len(), 3);
+}
