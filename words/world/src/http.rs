@@ -224,6 +224,7 @@ fn chunks(mut come: &[u8]) -> Result<Option<Vec<u8>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn addresses_are_read_or_refused_with_words() {
@@ -309,6 +310,40 @@ mod tests {
                 read = read.or(answer.whole(false).unwrap());
             }
             assert_eq!(read, Some((200, b"abcde".to_vec())), "pieces of {size}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_is_too_strange_and_pieces_do_not_matter(
+            text in "(HTTP/1.1 (100|200|5)[ -~]{0,5}\r\n)?(Content-Length: [0-9a]{0,3}\r\n|Transfer-Encoding: chunked\r\n|[ -~]{0,9}\r?\n){0,4}(\r\n)?([0-9a-f]{0,2}\r\n|.{0,6}){0,6}",
+            size in 1usize..9,
+            ended: bool,
+        ) {
+            let mut once = HttpAnswer::new(32);
+            once.push(text.as_bytes());
+            let whole = once.whole(ended);
+            let mut pieces = HttpAnswer::new(32);
+            let mut read = Ok(None);
+            for piece in text.as_bytes().chunks(size) {
+                if read != Ok(None) {
+                    break;
+                }
+                pieces.push(piece);
+                read = pieces.whole(false);
+            }
+            if read == Ok(None) {
+                read = pieces.whole(ended);
+            }
+            // What is wrong may be seen before all of it has come, and what is whole before what follows.
+            prop_assert!(read == whole || whole.is_err() || read.is_err(), "{:?} {:?}", read, whole);
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..400), url in ".{0,60}") {
+            let mut answer = HttpAnswer::new(32);
+            answer.push(&bytes);
+            let _ = (answer.whole(true), Url::parse(&url), chunks(&bytes));
         }
     }
 }
