@@ -109,6 +109,8 @@ pub(crate) enum Turn {
     Person { words: String, quota: bool },
     /// The message is told later. `wedge`: the dialogue broke while it was being sent.
     Message { words: String, wedge: bool },
+    /// Refused for ever, and not believed yet: the message is asked about again.
+    Doubted(String),
     /// Trouble with the place itself. `wedge` as above.
     Place { words: String, wedge: bool },
     /// Trouble with our own disk: nobody else's fault.

@@ -486,6 +486,7 @@ impl Journey {
             Turn::Person { words, .. }
             | Turn::Message { words, .. }
             | Turn::Place { words, .. }
+            | Turn::Doubted(words)
             | Turn::Ours(words)
             | Turn::Broken(words) => Outcome::Deferred { reply: Reply::new(451, (4, 4, 2), words.clone()) },
         };
@@ -510,7 +511,7 @@ impl Journey {
         let (went, words) = match turn {
             Turn::Final(Outcome::Refused { .. }) => (Went::Refused, ""),
             Turn::Final(Outcome::HandedOver { .. }) => (Went::Well, ""),
-            Turn::Person { quota: true, words } => (Went::Well, words.as_str()),
+            Turn::Person { quota: true, words } | Turn::Doubted(words) => (Went::Well, words.as_str()),
             Turn::Person { words, .. } | Turn::Message { words, wedge: false } => {
                 (Went::Later, words.as_str())
             }
@@ -677,6 +678,7 @@ fn log(job: &Job, item: &crate::queue::JobItem, turn: &Turn, micros: u64) {
         Turn::Final(other) => ("final", format!("{other:?}")),
         Turn::Person { words, .. } => ("person-later", words.clone()),
         Turn::Message { words, .. } => ("later", words.clone()),
+        Turn::Doubted(words) => ("doubted", words.clone()),
         Turn::Place { words, .. } => ("no-service", words.clone()),
         Turn::Ours(words) => ("not-now", words.clone()),
         Turn::Broken(words) => ("broken", words.clone()),

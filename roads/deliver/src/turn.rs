@@ -118,7 +118,7 @@ mod tests {
             Turn::Message { .. } => "message",
             Turn::Place { .. } => "place",
             Turn::Unknown(_) => "unknown",
-            Turn::Ours(_) | Turn::Broken(_) => "ours",
+            Turn::Ours(_) | Turn::Broken(_) | Turn::Doubted(_) => "ours",
         }
     }
 

@@ -1,7 +1,7 @@
 //! When a refusal for good is believed. A mail system that was set up wrongly says 5xx to everybody, and what it says
 //! would send a whole queue back.
 
-use words_mail::Finding;
+use words_mail::{Finding, Reply};
 
 /// What a refusal of one recipient means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,17 +17,26 @@ pub const DOUBTS_MAX: u8 = 3;
 
 /// Whether a refusal is believed that came before the message was sent.
 ///
-/// | the recipient has an account here | the primary took mail for somebody else meanwhile | doubted before | |
-/// |---|---|---|---|
-/// | no | | | believed |
-/// | yes | yes | | believed |
-/// | yes | no | fewer than [`DOUBTS_MAX`] times | doubted |
-/// | yes | no | so often | believed |
-pub fn refusal(known: bool, took_others: bool, doubted: u8) -> Refusal {
-    match (known, took_others, doubted) {
-        (false, ..) | (_, true, _) | (_, _, DOUBTS_MAX..) => Refusal::Believed,
-        (true, false, _) => Refusal::Doubted,
+/// | it is about the message or this mailbox | the recipient has an account here | the primary took somebody else since, or at once | doubted before | |
+/// |---|---|---|---|---|
+/// | yes | | | | believed |
+/// | no | no | | | believed |
+/// | no | yes | yes | | believed |
+/// | no | yes | no | fewer than [`DOUBTS_MAX`] times | doubted |
+/// | no | yes | no | so often | believed |
+///
+/// Whom it took before does not count: it may have been set up anew a moment ago.
+pub fn refusal(reply: &Reply, known: bool, took_others: bool, doubted: u8) -> Refusal {
+    match (is_particular(reply), known, took_others, doubted) {
+        (true, ..) | (_, false, ..) | (_, _, true, _) | (.., DOUBTS_MAX..) => Refusal::Believed,
+        (false, true, false, _) => Refusal::Doubted,
     }
+}
+
+/// Whether a refusal is about this message or this mailbox by its class (RFC 3463 §3.3, §3.4, §3.7: mailbox status,
+/// message too big, message content), so that it says nothing about others.
+fn is_particular(reply: &Reply) -> bool {
+    matches!(reply.enhanced, Some((_, 2 | 6, _) | (_, 3, 4)))
 }
 
 /// What the answer to a probe of the front door says: one that refuses for good the very recipient whom it took before is
@@ -56,7 +65,29 @@ mod tests {
             (true, false, 3, Believed),
             (true, false, u8::MAX, Believed),
         ] {
-            assert_eq!(refusal(known, took_others, doubted), meaning, "{known} {took_others} {doubted}");
+            let reply = Reply::new(554, (5, 7, 1), "denied");
+            assert_eq!(
+                refusal(&reply, known, took_others, doubted),
+                meaning,
+                "{known} {took_others} {doubted}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_this_message_or_this_mailbox_is_believed_at_once() {
+        for (enhanced, meaning) in [
+            (Some((5, 1, 1)), Doubted),
+            (Some((5, 7, 1)), Doubted),
+            (Some((5, 0, 0)), Doubted),
+            (Some((5, 3, 2)), Doubted),
+            (None, Doubted),
+            (Some((5, 2, 1)), Believed),
+            (Some((5, 3, 4)), Believed),
+            (Some((5, 6, 7)), Believed),
+        ] {
+            let reply = Reply { enhanced, ..Reply::new(550, (5, 0, 0), "no") };
+            assert_eq!(refusal(&reply, true, false, 0), meaning, "{enhanced:?}");
         }
     }
 

@@ -52,6 +52,14 @@ impl Queue {
                     Next::Stays
                 })
             }
+            Turn::Doubted(words) => {
+                item.said = words;
+                item.tries += 1;
+                let wait = back_off(pace.wait, pace.wait_most, item.tries, random);
+                self.free_trial(key, now);
+                self.place(key, State::Later(now + wait));
+                Next::Stays
+            }
             Turn::Place { words, wedge } => self.place_trouble(key, &name, words, wedge, now, random),
             Turn::Ours(words) => {
                 item.said = words;

@@ -6,12 +6,9 @@ use crate::lane::LaneName;
 use crate::queue::{Job, Key, Turn};
 use rules_failover::Refusal;
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 use tokio::time::Instant;
-use words_mail::{Outcome, PrimaryId};
+use words_mail::{Outcome, PrimaryId, Reply};
 
-/// Who was taken so shortly before is taken at the same time.
-const AT_ONCE: Duration = Duration::from_secs(1);
 /// Refusals that are doubted at a time; more are believed.
 const DOUBTS_MAX: usize = 10_000;
 
@@ -26,10 +23,18 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// A recipient was refused before the message was sent. `known`: they have an account here.
-    fn refused(&mut self, primary: &PrimaryId, key: Key, known: bool, now: Instant) -> Refusal {
+    fn refused(
+        &mut self,
+        primary: &PrimaryId,
+        key: Key,
+        reply: &Reply,
+        known: bool,
+        now: Instant,
+    ) -> Refusal {
         let (since, times) = self.doubted.get(&key).copied().unwrap_or((now, 0));
-        let took_others = self.took.get(primary).is_some_and(|at| *at + AT_ONCE >= since);
-        let mut meaning = rules_failover::refusal(known, took_others, times);
+        // Taken in the same transaction counts, too.
+        let took_others = self.took.get(primary).is_some_and(|at| *at >= since);
+        let mut meaning = rules_failover::refusal(reply, known, took_others, times);
         if self.doubted.len() >= DOUBTS_MAX && times == 0 {
             meaning = Refusal::Believed;
         }
@@ -42,7 +47,8 @@ impl Guard {
 }
 
 impl Journey {
-    /// Looks over what came of a job: refusals that are doubted become a wait of that person.
+    /// Looks over what came of a job: refusals that are doubted become a wait of that message, and are
+    /// held against nobody.
     pub(super) fn doubt_refusals(&mut self, job: &Job, turns: &mut [Turn], attempted: &[bool], now: Instant) {
         let LaneName::Primary(primary) = &job.lane else { return };
         // Whoever was not refused before the message was taken as a recipient.
@@ -53,11 +59,11 @@ impl Journey {
             match turn {
                 Turn::Final(Outcome::Refused { reply, .. }) if !attempted => {
                     let known = item.account.is_some();
-                    if self.guard.refused(primary, item.key, known, now) == Refusal::Doubted {
+                    if self.guard.refused(primary, item.key, reply, known, now) == Refusal::Doubted {
                         let words =
                             format!("{reply} (kept and asked again: it takes mail for nobody at the moment)");
                         tracing::warn!(trace = %job.trace, to = %item.recipient, %words, "a refusal is doubted");
-                        *turn = Turn::Person { words, quota: true };
+                        *turn = Turn::Doubted(words);
                     }
                 }
                 Turn::Final(_) => drop(self.guard.doubted.remove(&item.key)),
