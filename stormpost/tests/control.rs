@@ -328,6 +328,8 @@ fn queue(node: &Node) {
     assert!(resumed.contains("an order pauses deliveries to office (event 1)"), "{resumed}");
     node.said(0, &["queue", "pause", "--all", "--reason", "moving house"]);
     node.said(0, &["queue", "pause", "--to", "bert@example.org", "--reason", "he asked"]);
+    let status = node.said(0, &["status"]);
+    assert!(status.contains("anna paused everything (moving house)"), "a pause is not forgotten: {status}");
     let resumed = node.said(0, &["queue", "resume", "--all"]);
     assert!(resumed.contains("anna paused what is for bert@example.org (he asked)"), "{resumed}");
     assert!(resumed.contains("end it with: stormpost queue resume --to bert@example.org"), "{resumed}");

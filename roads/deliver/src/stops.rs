@@ -111,6 +111,11 @@ impl Stops {
         about.max_by_key(|act| narrowness(act)).filter(|act| act.act == Act::Pause)
     }
 
+    /// The pauses in force, oldest first.
+    pub(crate) fn pauses(&self) -> impl Iterator<Item = &QueueAct> {
+        self.acts.iter().filter(|act| act.act == Act::Pause)
+    }
+
     /// Whether a recipient waits because a person said so.
     pub(crate) fn is_stopped(&self, trace: TraceId, recipient: &Address, destination: &Destination) -> bool {
         self.stopped_by(trace, recipient, destination).is_some()

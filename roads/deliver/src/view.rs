@@ -6,6 +6,7 @@ use crate::queue::{Key, Queue, State, Way};
 use crate::road::{Listed, Road};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use stores_ledger::QueueAct;
 use stores_log::Position;
 use tokio::time::Instant;
 use words_mail::{AccountId, Address, Destination, Outcome, PrimaryId, Sender, Time, TraceId};
@@ -269,6 +270,11 @@ impl QueueView {
         let through = self.road.through()?;
         // Looked at later: what came meanwhile is in it, and at worst counted twice for a moment.
         Some((self.road.queue().bytes(), through))
+    }
+
+    /// The pauses that people set and nobody has ended, oldest first.
+    pub fn pauses(&self) -> Vec<QueueAct> {
+        self.road.stops().pauses().cloned().collect()
     }
 
     /// Every place mail goes to at the moment.

@@ -222,10 +222,12 @@ impl Prover {
     }
 }
 
+/// The times of an event, seconds. A look at one that is over does not make its way back longer.
 fn measured(event: &Event, looked: Time, took: Duration) -> BTreeMap<String, f64> {
+    let proved = event.closed.map_or(looked, |closed| closed.min(looked));
     BTreeMap::from([
         ("began_to_opened".to_owned(), event.opened.since(event.began).as_secs_f64()),
-        ("opened_to_reconciled".to_owned(), looked.since(event.opened).as_secs_f64()),
+        ("opened_to_reconciled".to_owned(), proved.since(event.opened).as_secs_f64()),
         ("reconciliation".to_owned(), took.as_secs_f64()),
     ])
 }
@@ -234,6 +236,26 @@ fn measured(event: &Event, looked: Time, took: Duration) -> BTreeMap<String, f64
 mod tests {
     use super::*;
     use words_mail::Reply;
+
+    #[test]
+    fn a_look_at_an_event_that_is_over_does_not_make_it_longer() {
+        let mut event = Event {
+            id: words_mail::EventId(1),
+            primary: words_mail::PrimaryId("hq".into()),
+            opened_by: words_mail::OrderNumber(1),
+            opened: Time::from_seconds(220),
+            began: Time::from_seconds(100),
+            returned_by: None,
+            closed_by: None,
+            closed: None,
+            planes: Vec::new(),
+        };
+        let way_back = |event: &Event, looked| measured(event, Time::from_seconds(looked), Duration::ZERO)["opened_to_reconciled"];
+        assert!((way_back(&event, 1_220) - 1_000.0).abs() < 1e-9);
+        event.closed = Some(Time::from_seconds(1_221));
+        assert!((way_back(&event, 1_220) - 1_000.0).abs() < 1e-9);
+        assert!((way_back(&event, 90_000) - 1_001.0).abs() < 1e-9);
+    }
 
     #[test]
     fn what_a_person_wrote_is_not_waited_for_and_what_they_received_is() {

@@ -158,6 +158,12 @@ fn figures(desk: &Desk, report: &serde_json::Value) {
     desk.output.say(&format!("  {}", parts.join(", ")));
     let measured = report.get("measured").and_then(serde_json::Value::as_object);
     for (name, seconds) in measured.into_iter().flatten() {
-        desk.output.say(&format!("  {name}: {seconds} s"));
+        let words = match name.as_str() {
+            "began_to_opened" => "from the first failure until the event was open",
+            "opened_to_reconciled" => "from then until everything was given back and proved",
+            "reconciliation" => "the comparison itself",
+            other => other,
+        };
+        desk.output.say(&format!("  {words}: {:.1} s", seconds.as_f64().unwrap_or_default()));
     }
 }

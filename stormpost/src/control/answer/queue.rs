@@ -269,15 +269,18 @@ pub(crate) fn resumed(messages: usize, held: &[(Holds, usize)], in_force: &InFor
                     event.unwrap_or_default()
                 )
             }
-            Holds::Pause(act) => {
-                let reason = if act.reason.is_empty() { String::new() } else { format!(" ({})", act.reason) };
-                let (what, end) = scope(act);
-                format!("{} paused {what}{reason}; end it with: stormpost queue resume {end}", act.by)
-            }
+            Holds::Pause(act) => paused(act),
         };
         lines.push(format!("{} still paused: {by}", count(*messages)));
     }
     lines.join("\n")
+}
+
+/// Who paused what and why, and how it is ended.
+pub(crate) fn paused(act: &stores_ledger::QueueAct) -> String {
+    let reason = if act.reason.is_empty() { String::new() } else { format!(" ({})", act.reason) };
+    let (what, end) = scope(act);
+    format!("{} paused {what}{reason}; end it with: stormpost queue resume {end}", act.by)
 }
 
 /// What a pause is about, in words and as the command line names it.

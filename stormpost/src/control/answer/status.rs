@@ -1,6 +1,7 @@
 //! How everything stands.
 
 use super::latest::{STALE, Seen};
+use super::queue::paused;
 use super::{Answers, No, off_loop};
 use crate::configuration::{PrimarySettings, write_size};
 use crate::control::protocol::{
@@ -10,12 +11,14 @@ use crate::edge::{EdgeView, SPOOL_FULL, Standing};
 use roads_deliver::Counts;
 use std::path::Path;
 use std::time::Duration;
-use stores_ledger::InForce;
+use stores_ledger::{InForce, QueueAct};
 use stores_log::LogHealth;
 use words_mail::{Order, OrderKind, Plane, PrimaryId, RequestKind, Scope, State, Time};
 
 /// Room for fewer days than this is a warning.
 const DAYS_LOW: f64 = 3.0;
+/// Pauses of the queue that are named.
+const PAUSES_SHOWN: usize = 5;
 /// Changes of one account that are counted; beyond it there are many.
 const CHANGES_MAX: u32 = 1_000;
 /// A journal younger than this says nothing about a day.
@@ -62,6 +65,7 @@ impl Answers {
         }
         status.warnings = self.warnings(&status, &in_force, &seen);
         status.warnings.extend(counts.alarm);
+        status.warnings.extend(pauses(&parts.queue.pauses()));
         if !counts.caught_up {
             status
                 .warnings
@@ -201,6 +205,15 @@ impl Answers {
         }
         warnings
     }
+}
+
+/// A pause that was forgotten is an outage of one's own making.
+fn pauses(acts: &[QueueAct]) -> Vec<String> {
+    let mut warnings: Vec<String> = acts.iter().take(PAUSES_SHOWN).map(paused).collect();
+    if acts.len() > PAUSES_SHOWN {
+        warnings.push(format!("{} pauses of the queue more", acts.len() - PAUSES_SHOWN));
+    }
+    warnings
 }
 
 fn edge_status(standing: Standing) -> EdgeStatus {
