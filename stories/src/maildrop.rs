@@ -63,8 +63,9 @@ impl Maildrop {
     /// # Panics
     /// When the server cannot be reached, refuses the sign-in, or answers something that is not IMAP.
     pub fn look(host: &str, port: u16, user: &str, password: &str) -> Maildrop {
-        Self::try_look(host, port, user, password, "BODY.PEEK[HEADER]")
-            .unwrap_or_else(|e| panic!("IMAP: {e}"))
+        let look = || Self::try_look(host, port, user, password, "BODY.PEEK[HEADER]");
+        // A process of Dovecot's gives up now and then when the kernel suspects a deadlock of its locks; clients come again.
+        look().or_else(|_| look()).unwrap_or_else(|e| panic!("IMAP: {e}"))
     }
 
     /// As [`Maildrop::look`], with whole messages.

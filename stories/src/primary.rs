@@ -226,6 +226,9 @@ impl Primary {
             fs::create_dir_all(self.dir.join(room)).unwrap();
         }
         chown("postfix", &self.dir.join("pf/data"));
+        // What a kill left in the queue is told by a program that runs as this user, before anybody else writes the log.
+        fs::write(self.dir.join("pf/log"), "").unwrap();
+        chown("postfix", &self.dir.join("pf/log"));
         let dir = self.dir.join("pf");
         let users: String = self.addresses().iter().map(|address| format!("{address} x\n")).collect();
         fs::write(dir.join("conf/users"), users).unwrap();
