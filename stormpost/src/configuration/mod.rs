@@ -13,7 +13,7 @@ mod values;
 mod tests;
 
 pub use filter::{Filter, FilterStands};
-pub use keys::{KEYS, Key, Kind, PARTS, Part, page};
+pub use keys::{Key, Kind, PARTS, Part, keys, page};
 pub use secret::{Secret, SecretSource, read_private, reason};
 pub use source::{Fault, Faults, Place, Severity, Source, nearest, visible};
 pub use values::{parse_duration, parse_size, write_duration, write_size};

@@ -1,6 +1,6 @@
 //! Reads one table of the configuration against the list of keys, and gathers every fault on the way.
 
-use super::keys::{KEYS, Key, Kind};
+use super::keys::{Key, Kind, keys};
 use super::source::{Fault, nearest};
 use super::values::{parse_duration, parse_size};
 use std::cell::RefCell;
@@ -76,11 +76,13 @@ fn found(value: &DeValue<'_>) -> &'static str {
 }
 
 fn key(section: &str, name: &str) -> &'static Key {
-    let found = KEYS.iter().find(|key| key.section == section && key.name == name);
+    let found = keys().find(|key| key.section == section && key.name == name);
     // Reading an unlisted key would be accepted nowhere and documented nowhere; a test reads every section.
     debug_assert!(found.is_some(), "the key {section}.{name} is not in the list of keys");
-    found.unwrap_or(&KEYS[0])
+    found.unwrap_or(&UNLISTED)
 }
+
+const UNLISTED: Key = Key { section: "", name: "", kind: Kind::Text, default: None, words: "" };
 
 impl<'t> Section<'t> {
     /// The table `name`, checked for keys that do not exist.
@@ -99,7 +101,7 @@ impl<'t> Section<'t> {
 
     fn check_key(&self, key: &Spanned<std::borrow::Cow<'_, str>>) {
         let word: &str = key.get_ref();
-        let mine = || KEYS.iter().filter(|k| k.section == self.name).map(|k| k.name);
+        let mine = || keys().filter(|k| k.section == self.name).map(|k| k.name);
         if mine().any(|name| name == word) {
             return;
         }
@@ -108,7 +110,7 @@ impl<'t> Section<'t> {
         } else {
             Fault::error(key.span(), format!("unknown key {word:?} in {}", title(self.name)))
         };
-        let elsewhere = KEYS.iter().find(|k| k.name == word && !k.section.is_empty());
+        let elsewhere = keys().find(|k| k.name == word && !k.section.is_empty());
         self.reader.fault(match (nearest(word, mine()), elsewhere) {
             (Some(near), _) => fault.hint(format!("did you mean {near:?}?")),
             (None, Some(key)) => fault.hint(format!("{word:?} belongs in {}", title(key.section))),
