@@ -91,9 +91,7 @@ impl Guest {
         visitor.messages = visitor.messages.saturating_add(1);
         visitor.messages <= limits.messages_per_minute
     }
-}
 
-impl Guest {
     /// Messages from this address in this minute, this one included; `None` at a door where nobody counts.
     pub(crate) fn sent(&self) -> Option<u32> {
         let state = self.guests.lock();

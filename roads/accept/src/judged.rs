@@ -139,9 +139,8 @@ pub(crate) async fn judged(
         judgement = known.judge(accept, envelope);
     }
     if is_open(&judgement) && (rspamd == Reason::Decided || clamav == Reason::Decided) {
-        let both = async { tokio::join!(accept.scanners.spam(&subject), accept.scanners.virus(&subject)) };
         (known.rspamd, known.clamav) =
-            if source == Source::Own { (known.rspamd, known.clamav) } else { both.await };
+            tokio::join!(accept.scanners.spam(&subject), accept.scanners.virus(&subject));
         judgement = known.judge(accept, envelope);
     }
     match judgement {

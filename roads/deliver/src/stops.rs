@@ -60,25 +60,18 @@ pub(crate) fn lane_of(destination: &Destination) -> LaneName {
 impl Stops {
     /// Remembers a pause, or forgets the one that a resumption ends.
     pub(crate) fn add(&mut self, act: &QueueAct) {
-        match act.act {
-            Act::Pause => {
-                self.acts.retain(|known| {
-                    !same_scope(known, act) && (known.act == Act::Pause || !contains(act, known))
-                });
-                self.remember(act);
-            }
-            Act::Resume => {
-                self.acts.retain(|known| {
-                    !same_scope(known, act) && (known.act == Act::Pause || !contains(act, known))
-                });
-                if self.is_exception(act) {
-                    self.remember(act);
-                }
-                // With a pause its exceptions end.
-                let left = self.clone();
-                self.acts.retain(|known| known.act == Act::Pause || left.is_exception(known));
-            }
-            _ => {}
+        if !matches!(act.act, Act::Pause | Act::Resume) {
+            return;
+        }
+        self.acts
+            .retain(|known| !same_scope(known, act) && (known.act == Act::Pause || !contains(act, known)));
+        if act.act == Act::Pause || self.is_exception(act) {
+            self.remember(act);
+        }
+        if act.act == Act::Resume {
+            // With a pause its exceptions end.
+            let left = self.clone();
+            self.acts.retain(|known| known.act == Act::Pause || left.is_exception(known));
         }
     }
 

@@ -157,6 +157,7 @@ pub(crate) mod tests {
     use stores_mailbox::FolderId;
     use tokio::sync::watch;
     use words_mail::{Envelope, Peer, Recipient, Reply, Sender, Source, Tenant};
+    use words_world::World;
 
     pub(crate) const NOW: Time = Time::from_seconds(1_795_343_827);
 
@@ -226,17 +227,30 @@ pub(crate) mod tests {
         })
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_person_has_a_fate_of_their_own_and_what_was_seen_is_written_down_once() {
+    /// A journal and a ledger on a disk of their own; their writers end with it.
+    pub(crate) struct Logs {
+        pub(crate) world: World,
+        pub(crate) journal: Journal,
+        pub(crate) ledger: Ledger,
+        _stop: watch::Sender<bool>,
+    }
+
+    pub(crate) fn logs() -> Logs {
         let world = fault_world(&FaultDisk::new(1), &Arc::new(TestClock::new(NOW)), 1);
         let options = |dir: &str, kind| LogOptions { reserve_bytes: 0, ..LogOptions::new(dir, kind, "node") };
         let keys = KeyRing::new([1; 32], &[]);
         let (journal, pen, _) =
             Journal::open(&world, keys.clone(), options("/journal", LogKind::Journal)).unwrap();
         let (ledger, other_pen, _) = Ledger::open(&world, keys, options("/ledger", LogKind::Ledger)).unwrap();
-        let (_stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         tokio::spawn(pen.run(stopped.clone()));
         tokio::spawn(other_pen.run(stopped));
+        Logs { world, journal, ledger, _stop: stop }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_person_has_a_fate_of_their_own_and_what_was_seen_is_written_down_once() {
+        let Logs { journal, ledger, .. } = &logs();
         let trace = journal.trace_id();
         let position = journal.accept(message(trace)).await.unwrap().position;
         let (directory, hq, reader) = (directory(), PrimaryId("hq".into()), journal.reader());
@@ -244,7 +258,7 @@ pub(crate) mod tests {
         let missed = Missed::default();
         let of = |account| Written {
             journal: &reader,
-            ledger: &ledger,
+            ledger,
             directory: &directory,
             primary: &hq,
             account,

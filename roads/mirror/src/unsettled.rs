@@ -86,25 +86,12 @@ impl Unsettled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deliveries::tests::{NOW, directory, message, settled};
-    use std::sync::Arc;
-    use stores_journal::Journal;
-    use stores_ledger::Ledger;
-    use stores_log::{FaultDisk, KeyRing, LogKind, LogOptions, TestClock, fault_world};
-    use tokio::sync::watch;
+    use crate::deliveries::tests::{Logs, directory, logs, message, settled};
     use words_mail::{Outcome, Reply};
 
     #[tokio::test(start_paused = true)]
     async fn each_is_counted_until_it_is_settled_however_late_it_is_seen() {
-        let world = fault_world(&FaultDisk::new(1), &Arc::new(TestClock::new(NOW)), 1);
-        let options = |dir: &str, kind| LogOptions { reserve_bytes: 0, ..LogOptions::new(dir, kind, "node") };
-        let keys = KeyRing::new([1; 32], &[]);
-        let (journal, pen, _) =
-            Journal::open(&world, keys.clone(), options("/journal", LogKind::Journal)).unwrap();
-        let (ledger, other_pen, _) = Ledger::open(&world, keys, options("/ledger", LogKind::Ledger)).unwrap();
-        let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(pen.run(stopped.clone()));
-        tokio::spawn(other_pen.run(stopped));
+        let Logs { world, journal, ledger, .. } = &logs();
         let directory = directory();
         let yes = || Outcome::HandedOver { reply: Reply::new(250, (2, 0, 0), "ok") };
         let (from, hq) = (Time(0), PrimaryId("hq".into()));

@@ -186,7 +186,8 @@ Three kinds of evidence are independent of each other: *live* traffic, *probes*,
   `live_window`. Failures that are about one account, and refusals of one message, do not count.
 - A probe whose recipient is refused for good, though it was taken before in this run of the program, says down: a mail
   system that was set up wrongly refuses everybody. Delivery keeps what is refused to people with an account here
-  while the primary takes mail for nobody else, and asks again (three times before it believes that).
+  until the primary has taken mail for somebody else since, and asks again (three times before it believes that). What is
+  refused because of this mailbox or this message (5.2.x, 5.6.x, 5.3.4) is believed at once.
 - One kind that says down is enough: half outages are the common case. While deliveries wait, real mail cannot say
   that all is well again, so two good probes after its last failure set that failure aside; when real mail has failed
   three times like this while probes were content, probes are blind to what is wrong, and no longer overrule it.

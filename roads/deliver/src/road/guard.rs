@@ -1,5 +1,5 @@
-//! Refusals of people who have an account here, while the primary takes mail for nobody: kept and asked about again, for a
-//! mail system that was set up wrongly refuses everybody. The rule is `rules_failover::refusal`.
+//! Refusals of people who have an account here, until the primary has taken mail for somebody since: kept and asked about
+//! again, for a mail system that was set up wrongly refuses everybody. The rule is `rules_failover::refusal`.
 
 use super::Journey;
 use crate::lane::LaneName;
@@ -60,8 +60,9 @@ impl Journey {
                 Turn::Final(Outcome::Refused { reply, .. }) if !attempted => {
                     let known = item.account.is_some();
                     if self.guard.refused(primary, item.key, reply, known, now) == Refusal::Doubted {
-                        let words =
-                            format!("{reply} (kept and asked again: it takes mail for nobody at the moment)");
+                        let words = format!(
+                            "{reply} (kept and asked again: perhaps it refuses everybody at the moment)"
+                        );
                         tracing::warn!(trace = %job.trace, to = %item.recipient, %words, "a refusal is doubted");
                         *turn = Turn::Doubted(words);
                     }
