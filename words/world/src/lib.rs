@@ -13,7 +13,7 @@ mod net;
 pub use crash::{crash_point, on_crash_point};
 pub use disk::{Disk, DiskFile, Entry};
 pub use http::{HttpAnswer, Url};
-pub use names::{Mx, NameError, Names};
+pub use names::{Mx, NameError, Names, Proved, Tlsa};
 pub use net::{Connected, Listener, Net, Stream};
 
 use std::future::Future;

@@ -33,6 +33,38 @@ pub struct Mx {
     pub host: String,
 }
 
+/// What a host says about its certificates in the DNS (RFC 6698 §2.1).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tlsa {
+    /// Which certificate is meant, and what is asked of it: 2 an authority's, 3 the server's own.
+    pub usage: u8,
+    /// What of it is compared: 0 the whole certificate, 1 its public key.
+    pub selector: u8,
+    /// How it is compared: 0 as it is, 1 by SHA-256, 2 by SHA-512.
+    pub matching: u8,
+    /// What it is compared with.
+    pub association: Vec<u8>,
+}
+
+/// An answer, and whether it was proved by DNSSEC (RFC 4035 §4.3). One that is bogus is no answer: it is
+/// [`NameError::Temporary`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proved<T> {
+    /// The answer.
+    pub found: T,
+    /// Whether a chain of signatures leads from a trust anchor to all of it.
+    pub secure: bool,
+    /// The name at the end of its aliases; empty when there are none.
+    pub alias: String,
+}
+
+impl<T> Proved<T> {
+    /// An answer that nobody signed.
+    pub fn insecure(found: T) -> Proved<T> {
+        Proved { found, secure: false, alias: String::new() }
+    }
+}
+
 /// The DNS.
 pub trait Names: Send + Sync {
     /// The mail exchangers of a domain, in order of preference.
@@ -40,4 +72,24 @@ pub trait Names: Send + Sync {
 
     /// The addresses of a host.
     fn addresses<'a>(&'a self, host: &'a str) -> Boxed<'a, Result<Vec<IpAddr>, NameError>>;
+
+    /// The texts of a name, each with its parts joined (RFC 7208 §3.3). By default there are none.
+    fn txt<'a>(&'a self, _name: &'a str) -> Boxed<'a, Result<Vec<String>, NameError>> {
+        Box::pin(async { Err(NameError::NotFound) })
+    }
+
+    /// As [`Names::mx`], saying whether the answer was proved. By default nothing ever is.
+    fn mx_proved<'a>(&'a self, domain: &'a str) -> Boxed<'a, Result<Proved<Vec<Mx>>, NameError>> {
+        Box::pin(async { Ok(Proved::insecure(self.mx(domain).await?)) })
+    }
+
+    /// As [`Names::addresses`], saying whether the answer was proved. By default nothing ever is.
+    fn addresses_proved<'a>(&'a self, host: &'a str) -> Boxed<'a, Result<Proved<Vec<IpAddr>>, NameError>> {
+        Box::pin(async { Ok(Proved::insecure(self.addresses(host).await?)) })
+    }
+
+    /// The TLSA records of a name such as `_25._tcp.mx.example.org`. By default there are none.
+    fn tlsa<'a>(&'a self, _name: &'a str) -> Boxed<'a, Result<Proved<Vec<Tlsa>>, NameError>> {
+        Box::pin(async { Err(NameError::NotFound) })
+    }
 }
