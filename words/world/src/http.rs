@@ -67,6 +67,8 @@ pub struct HttpAnswer {
     seen: Vec<u8>,
     body_max: usize,
     head: Option<Head>,
+    /// A request of the method HEAD is answered by a header alone, whatever lengths it names (RFC 9110 §9.3.2).
+    bodiless: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +90,20 @@ enum Length {
 impl HttpAnswer {
     /// An answer whose body may have so many octets.
     pub fn new(body_max: usize) -> HttpAnswer {
-        HttpAnswer { seen: Vec::new(), body_max, head: None }
+        HttpAnswer { seen: Vec::new(), body_max, head: None, bodiless: false }
+    }
+
+    /// An answer to the method HEAD, which has no body.
+    pub fn to_head() -> HttpAnswer {
+        HttpAnswer { bodiless: true, ..HttpAnswer::new(0) }
+    }
+
+    /// Name and value of each field of the final answer's header, once it is whole; values that are not text are left
+    /// out.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let header = self.head.and_then(|head| self.seen.get(..head.body)).unwrap_or_default();
+        let lines = header.split(|b| *b == b'\n').skip(1).filter_map(|line| std::str::from_utf8(line).ok());
+        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim(), value.trim()))
     }
 
     /// The final status, once its line has come; the rest of the header need not have.
@@ -138,7 +153,11 @@ impl HttpAnswer {
         if self.head.is_none() {
             let Some(status) = self.status()? else { return Ok(None) };
             let Some(body) = end_of_header(&self.seen) else { return self.bounded() };
-            let length = length(&self.seen[..body])?;
+            // Nor has one that says so by its status (RFC 9112 §6.3).
+            let length = match self.bodiless || matches!(status, 204 | 304) {
+                true => Length::Known(0),
+                false => length(&self.seen[..body])?,
+            };
             self.head = Some(Head { status, body, length });
         }
         let Some(Head { status, body, length }) = self.head else { return Ok(None) };
@@ -297,6 +316,18 @@ mod tests {
             assert!(read.is_err(), "{rest}: {read:?}");
         }
         assert!(answer("", true).is_err());
+    }
+
+    #[test]
+    fn the_fields_of_the_header_are_read_and_an_answer_to_head_has_no_body() {
+        let text = "HTTP/1.1 100 Continue\r\nX: no\r\n\r\nHTTP/1.1 200 OK\r\nReplay-Nonce: a:b \r\nodd\r\nContent-Length: 9\r\n\r\n";
+        let mut head = HttpAnswer::to_head();
+        assert_eq!(head.fields().count(), 0);
+        head.push(text.as_bytes());
+        assert_eq!(head.whole(false), Ok(Some((200, Vec::new()))));
+        let fields: Vec<_> = head.fields().collect();
+        assert_eq!(fields, [("Replay-Nonce", "a:b"), ("Content-Length", "9")]);
+        assert_eq!(answer("HTTP/1.1 204 No Content\r\n\r\n", false), Ok(Some((204, Vec::new()))));
     }
 
     #[test]
