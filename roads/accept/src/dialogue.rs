@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use words_mail::{AccountId, PrimaryId, Reply, Sender, Tenant};
+use words_mail::{AccountId, PeerName, PrimaryId, Reply, Sender, Tenant};
 use words_smtp::{End, Event, ServerSession};
 use words_world::{Connected, Stream, crash_point};
 
@@ -66,6 +66,8 @@ pub(crate) struct Dialogue {
     pub(crate) accept: Arc<Accept>,
     pub(crate) door: Door,
     pub(crate) peer: SocketAddr,
+    /// What the DNS calls it, once the first message has come.
+    pub(crate) name: Option<PeerName>,
     pub(crate) session: ServerSession,
     pub(crate) account: Option<AccountId>,
     /// Whose mail the open transaction is, from its first recipient of ours on.
@@ -109,6 +111,7 @@ impl Dialogue {
             accept,
             door,
             peer,
+            name: None,
             session,
             account: None,
             tenant: None,

@@ -89,6 +89,8 @@ pub struct Accept {
     pub(crate) returned: Returned,
     pub(crate) counts: Counts,
     pub(crate) patience: Patience,
+    /// For the names of addresses.
+    pub(crate) reverse_patience: Patience,
     pub(crate) scanners: Scanners,
     pub(crate) senders: Senders,
     pub(crate) spool: Spool,
@@ -115,6 +117,7 @@ impl Accept {
             returned: Returned::new(),
             counts: Counts::default(),
             patience: Patience::new("the name servers"),
+            reverse_patience: Patience::new("the names of addresses"),
             senders: Senders::default(),
             scanners: Scanners::new(&parts.world, &parts.scanners),
             spool: Spool::new(limits.spool),

@@ -22,6 +22,7 @@ mod mail_auth;
 mod prefix;
 mod recipients;
 mod returned;
+mod reverse;
 mod scanners;
 mod senders;
 mod sign_in;

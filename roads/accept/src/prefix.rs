@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
-use words_mail::{Action, Check, CheckResult, Envelope, Reason, Time, TraceId, TraceKey, TraceTag, Verdict};
+use words_mail::{
+    Action, Check, CheckResult, Envelope, PeerName, Reason, Time, TraceId, TraceKey, TraceTag, Verdict,
+};
 
 /// Writes the lines that mark it, then `Authentication-Results:`, `Received:` and trace lines, in this order.
 pub(crate) fn prefix(
@@ -24,7 +26,11 @@ pub(crate) fn prefix(
         IpAddr::V4(ip) => format!("[{ip}]"),
         IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
     };
-    // RFC 5321 §4.4; the name is what the peer said, the literal is what we know.
+    let literal = match &peer.name {
+        Some(PeerName::Verified(name)) => format!("{name} {literal}"),
+        _ => literal,
+    };
+    // RFC 5321 §4.4; the first name is what the peer said, what stands behind it is what we know.
     let _ = write!(
         text,
         "Received: from {} ({literal})\r\n\tby {host} (Stormpost) with {}",
@@ -101,6 +107,8 @@ mod tests {
                 protocol: "ESMTPS".into(),
                 tls: Some("TLSv1.3 X".into()),
                 account: None,
+                name: None,
+                port: None,
             },
         }
     }

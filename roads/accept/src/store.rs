@@ -7,6 +7,7 @@ use crate::door::{Accept, Door};
 use crate::incoming::{Incoming, refusal};
 use crate::judged::{Judged, NotTaken, judged};
 use crate::prefix::prefix;
+use crate::reverse;
 use rules_policy::too_large;
 use std::collections::HashSet;
 use stores_journal::{NewMessage, Receipt};
@@ -19,6 +20,9 @@ use words_world::crash_point;
 /// Stores a message. The reply says under which id, or why not.
 pub(crate) async fn store(dialogue: &mut Dialogue, incoming: Incoming) -> Result<(Reply, Receipt), Reply> {
     let accept = dialogue.accept.clone();
+    if dialogue.name.is_none() {
+        dialogue.name = reverse::name(&accept, dialogue.door, dialogue.peer.ip()).await;
+    }
     let Some(envelope) = take_envelope(dialogue) else {
         return Err(Reply::new(451, (4, 3, 0), "nothing was stored; try again"));
     };
@@ -72,6 +76,8 @@ fn take_envelope(dialogue: &mut Dialogue) -> Option<Envelope> {
             protocol,
             tls: dialogue.session.tls().map(str::to_owned),
             account: dialogue.account.clone(),
+            name: dialogue.name.clone(),
+            port: Some(dialogue.peer.port()),
         },
     })
 }

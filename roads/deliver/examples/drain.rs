@@ -293,6 +293,8 @@ async fn drain(messages: usize, people: usize, connections: usize, bytes: usize)
                     protocol: "ESMTP".into(),
                     tls: None,
                     account: None,
+                    name: None,
+                    port: None,
                 },
             },
             verdict: serde_json::json!({"rules": 1, "action": {"do": "deliver"}, "may_bounce": false}),

@@ -195,7 +195,7 @@ fn transaction(road: &Road, job: &Job, entry: &JournalEntry) -> io::Result<Trans
             ret: envelope.ret,
             envid: envelope.envid.clone(),
         },
-        client: (envelope.source == Source::Edge).then(|| (envelope.peer.ip, envelope.peer.helo.clone())),
+        client: (envelope.source == Source::Edge).then(|| envelope.peer.clone()),
     })
 }
 
@@ -240,6 +240,10 @@ async fn begin(
 ) -> Result<(Session, Begun, Protocol), NotSent> {
     let protocol = hops.first().map_or(Protocol::Smtp, |hop| hop.protocol);
     while let Some(mut session) = road.pool.take(lane) {
+        if !session.suits(transaction) {
+            session.quit().await;
+            continue;
+        }
         match session.begin(transaction).await {
             Ok(begun) => return Ok((session, begun, protocol)),
             // Closed while it was idle: that says nothing about the server. The others are as old.

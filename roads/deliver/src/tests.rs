@@ -316,6 +316,8 @@ impl Life {
                     protocol: "ESMTP".into(),
                     tls: None,
                     account: mail.account.map(AccountId::new),
+                    name: None,
+                    port: None,
                 },
             },
             verdict,

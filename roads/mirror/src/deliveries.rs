@@ -201,6 +201,8 @@ pub(crate) mod tests {
                 protocol: "ESMTP".into(),
                 tls: None,
                 account: None,
+                name: None,
+                port: None,
             },
         };
         let body = IncomingBody::Inline(b"Subject: x\r\n\r\n".to_vec());

@@ -67,6 +67,8 @@ fn envelope(to: &str) -> Envelope {
             protocol: "ESMTP".into(),
             tls: None,
             account: None,
+            name: None,
+            port: None,
         },
     }
 }

@@ -23,6 +23,7 @@ pub(crate) enum At {
     Banner,
     Hello,
     SignIn,
+    Client,
     Mail,
     Rcpt,
     Data,
@@ -91,6 +92,7 @@ struct Seen {
     connections: usize,
     signed_in: bool,
     clients: Vec<String>,
+    greetings: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -131,6 +133,10 @@ impl Server {
 
     pub(crate) fn clients(&self) -> Vec<String> {
         self.seen.lock().unwrap().clients.clone()
+    }
+
+    pub(crate) fn greetings(&self) -> Vec<String> {
+        self.seen.lock().unwrap().greetings.clone()
     }
 
     pub(crate) fn certificate(&self) -> CertificateDer<'static> {
@@ -236,7 +242,10 @@ impl Talk {
             }
         }
         match verb.as_str() {
-            "EHLO" | "LHLO" => self.hello(&verb).await?,
+            "EHLO" | "LHLO" => {
+                self.server.seen.lock().unwrap().greetings.push(line[5..].to_owned());
+                self.hello(&verb).await?;
+            }
             "HELO" => self.say("250 hello").await?,
             "STARTTLS" => {
                 let injected = self.server.script.injects.clone();
@@ -246,7 +255,8 @@ impl Talk {
             "AUTH" => self.sign_in(line).await?,
             "XCLIENT" => {
                 self.server.seen.lock().unwrap().clients.push(line[8..].to_owned());
-                self.say("220 again").await?;
+                let refuses = self.server.script.fault.is_some_and(|(at, _)| at == At::Client);
+                self.say(if refuses { "550 5.7.1 insufficient authorization" } else { "220 again" }).await?;
             }
             "MAIL" | "RSET" => {
                 self.to.clear();

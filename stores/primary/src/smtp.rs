@@ -4,10 +4,12 @@
 //! [`Session::begin`] names sender and recipients, [`Session::data`] sends the message without its end, and
 //! [`Session::finish`] sends the final dot. Until `finish` nothing was handed over, whatever happens.
 
+mod client_address;
 mod hop;
 mod probe;
 mod wire;
 
+pub use client_address::{Passing, passing};
 pub use hop::{Hop, Limits, Place, Stage};
 pub use probe::{CallOut, Probe, Step, call_out, probe};
 
@@ -17,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use wire::Wire;
-use words_mail::{Recipient, Reply, Sender};
+use words_mail::{Peer, Recipient, Reply, Sender};
 use words_smtp::client::{self, CannotSay, Capabilities, MailParameters, Protocol};
 use words_smtp::reply::Answer;
 use words_smtp::{BareLine, END_OF_DATA, Stuffer};
@@ -66,8 +68,8 @@ pub struct Transaction {
     pub recipients: Vec<Recipient>,
     /// Size, body kind and report parameters.
     pub with: MailParameters,
-    /// The client that brought the message, for [`Hop::pass_client`]: its address and what it called itself.
-    pub client: Option<(IpAddr, String)>,
+    /// The client that brought the message, for [`Hop::pass_client`]; `None` for what is our own.
+    pub client: Option<Peer>,
 }
 
 /// A recipient that will not get the message in this transaction.
@@ -119,7 +121,10 @@ pub struct Session {
     accepted: Vec<usize>,
     stuffer: Stuffer,
     out: Vec<u8>,
-    client: Option<IpAddr>,
+    /// The client that the server takes us for.
+    client: Option<Peer>,
+    /// The server does not let us speak for clients: its words were logged, and it is not asked again.
+    client_refused: bool,
 }
 
 impl fmt::Debug for Session {
@@ -183,6 +188,7 @@ impl Session {
             stuffer: Stuffer::new(),
             out: Vec::new(),
             client: None,
+            client_refused: false,
         };
         watch.answer(Stage::Hello, session.hello().await, Answer::is_yes)?;
         if !encrypted && wants_starttls(mode, &session.offered) {
@@ -222,8 +228,13 @@ impl Session {
     }
 
     async fn hello(&mut self) -> Result<Answer, NotSent> {
+        let name = self.hop.helo.clone();
+        self.hello_as(&name).await
+    }
+
+    async fn hello_as(&mut self, name: &str) -> Result<Answer, NotSent> {
         let limit = self.hop.limits.hello;
-        let hello = said(Stage::Hello, client::hello(self.hop.protocol, &self.hop.helo))?;
+        let hello = said(Stage::Hello, client::hello(self.hop.protocol, name))?;
         let answer = self.ask(Stage::Hello, &hello, limit).await?;
         if answer.is_yes() {
             self.offered = Capabilities::read(&answer);
@@ -231,7 +242,7 @@ impl Session {
         }
         // RFC 5321 §3.2: a server that knows no EHLO says 500 or 502 and may know HELO.
         if matches!(answer.code, 500 | 502) && self.hop.protocol == Protocol::Smtp {
-            let helo = said(Stage::Hello, client::helo(&self.hop.helo))?;
+            let helo = said(Stage::Hello, client::helo(name))?;
             self.offered = Capabilities::default();
             return self.ask(Stage::Hello, &helo, limit).await;
         }
@@ -401,29 +412,6 @@ impl Session {
             return Err(NotSent::reply(stage, &answer));
         }
         Ok(answer)
-    }
-
-    async fn pass_client(&mut self, transaction: &Transaction) -> Result<(), NotSent> {
-        let Some((ip, helo)) = transaction.client.as_ref().filter(|_| self.hop.pass_client) else {
-            return Ok(());
-        };
-        if self.client == Some(*ip) {
-            return Ok(());
-        }
-        let Some(command) = said(Stage::Mail, client::xclient(*ip, helo, &self.offered))? else {
-            return Ok(());
-        };
-        let answer = self.ask(Stage::Mail, &command, self.hop.limits.hello).await?;
-        if answer.is_yes() {
-            self.open = false;
-            self.client = Some(*ip);
-            let hello = self.hello().await?;
-            if !hello.is_yes() {
-                self.wire.give_up();
-                return Err(NotSent::reply(Stage::Hello, &hello));
-            }
-        }
-        Ok(())
     }
 
     /// Sends a part of the message. Parts are gathered into blocks.

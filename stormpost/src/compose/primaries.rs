@@ -302,12 +302,14 @@ impl AskPrimary for Primaries {
         primary: &'a PrimaryId,
         account: &'a AccountId,
         password: &'a str,
+        peer: IpAddr,
     ) -> Boxed<'a, Answer> {
         Box::pin(async move {
             let Some(hop) = self.ways.get(primary).and_then(|way| way.mailbox.as_ref()) else {
                 return Answer::NoAnswer;
             };
-            match ImapStore::open(&self.world, hop, &SignIn::own(account.as_str(), password)).await {
+            let sign_in = SignIn::own(account.as_str(), password).for_client(peer);
+            match ImapStore::open(&self.world, hop, &sign_in).await {
                 Ok(store) => {
                     Box::new(store).leave().await;
                     Answer::Yes

@@ -17,12 +17,13 @@ use words_world::{Boxed, Clock};
 
 /// Asks a primary whether a password is right.
 pub trait AskPrimary: Send + Sync {
-    /// Asks once; the caller limits the time.
+    /// Asks once, for a person who is connected from `peer`; the caller limits the time.
     fn ask<'a>(
         &'a self,
         primary: &'a PrimaryId,
         account: &'a AccountId,
         password: &'a str,
+        peer: IpAddr,
     ) -> Boxed<'a, Answer>;
 }
 
@@ -89,7 +90,7 @@ impl Reception {
         loop {
             match next(&known) {
                 Step::Ask(Question::Primary(patience)) => {
-                    let ask = self.primaries.ask(&question.primary, &question.account, password);
+                    let ask = self.primaries.ask(&question.primary, &question.account, password, peer);
                     known.primary = Some(timeout(patience, ask).await.unwrap_or(Answer::NoAnswer));
                 }
                 Step::Ask(Question::Verifier) => {

@@ -5,7 +5,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfi
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use words_world::{Boxed, Mx, NameError, Names};
@@ -50,6 +50,16 @@ impl Resolver {
     /// Why there is none.
     pub fn library(self) -> Result<TokioResolver, String> {
         self.inner
+    }
+
+    /// The records of one type that a name has, each with the seconds it may be remembered. Empty when there are only
+    /// others.
+    ///
+    /// # Errors
+    /// That there is no such name or record, or that no answer could be had.
+    pub async fn records(&self, name: &str, record: RecordType) -> Result<Vec<(RData, u32)>, NameError> {
+        let lookup = bounded(self.resolver()?.lookup(absolute(name), record)).await?;
+        Ok(lookup.answers().iter().map(|record| (record.data.clone(), record.ttl)).collect())
     }
 
     fn resolver(&self) -> Result<&TokioResolver, NameError> {
@@ -111,6 +121,21 @@ impl Names for Resolver {
             }
             let lookup = bounded(self.resolver()?.lookup_ip(absolute(host))).await?;
             let found: Vec<IpAddr> = lookup.iter().collect();
+            if found.is_empty() { Err(NameError::NotFound) } else { Ok(found) }
+        })
+    }
+
+    fn reverse<'a>(&'a self, ip: IpAddr) -> Boxed<'a, Result<Vec<String>, NameError>> {
+        Box::pin(async move {
+            let lookup = bounded(self.resolver()?.reverse_lookup(ip)).await?;
+            let found: Vec<String> = lookup
+                .answers()
+                .iter()
+                .filter_map(|record| match &record.data {
+                    RData::PTR(name) => Some(name.to_ascii().trim_end_matches('.').to_lowercase()),
+                    _ => None,
+                })
+                .collect();
             if found.is_empty() { Err(NameError::NotFound) } else { Ok(found) }
         })
     }

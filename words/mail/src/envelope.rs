@@ -74,6 +74,26 @@ pub struct Peer {
     /// Who signed in, on submission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountId>,
+    /// The name of its address, where it was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PeerName>,
+    /// The port it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+/// What the DNS calls an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerName {
+    /// A name that leads back to the address.
+    Verified(String),
+    /// A name that does not lead back to it.
+    Unverified(String),
+    /// It has no name.
+    Nameless,
+    /// Nobody could tell.
+    Untold,
 }
 
 /// One SMTP transaction: everything about a message that is not in it.

@@ -14,7 +14,7 @@ mod watch;
 
 pub use account::{AccountId, Tenant};
 pub use address::{Address, AddressError, Sender};
-pub use envelope::{Envelope, Notify, Peer, Recipient, Ret, Source};
+pub use envelope::{Envelope, Notify, Peer, PeerName, Recipient, Ret, Source};
 pub use settlement::{Destination, Outcome, Reply};
 pub use time::Time;
 pub use trace::{TraceId, TraceKey, TraceTag};

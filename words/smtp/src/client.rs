@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
 use std::net::IpAddr;
-use words_mail::{Address, Notify, Recipient, Ret, Sender};
+use words_mail::{Address, Notify, Peer, PeerName, Recipient, Ret, Sender};
 
 /// The most recipients of one transaction. RFC 5321 §4.5.3.1.8 obliges every server to take 100.
 pub const RECIPIENTS_MAX: usize = 100;
@@ -208,25 +208,42 @@ fn notify_words(notify: &Notify) -> String {
 
 /// `XCLIENT` with those of the client's attributes that the server takes; `None` when it takes no address.
 ///
-/// The server answers `220` and starts again: the caller says `EHLO` once more.
+/// The server answers `220` and starts again: the caller says `EHLO` once more. Every attribute the server takes is said,
+/// as one that is left out would keep its last value, which is about us or about the client before.
 ///
 /// # Errors
-/// When the name holds a control byte or a space.
-pub fn xclient(ip: IpAddr, helo: &str, offered: &Capabilities) -> Result<Option<Vec<u8>>, CannotSay> {
+/// When the command cannot be written.
+pub fn xclient(client: &Peer, offered: &Capabilities) -> Result<Option<Vec<u8>>, CannotSay> {
     let takes = |attribute: &str| offered.xclient.iter().any(|a| a == attribute);
     if !takes("ADDR") {
         return Ok(None);
     }
-    let mut text = match ip {
+    const NONE: &str = "[UNAVAILABLE]";
+    const LATER: &str = "[TEMPUNAVAIL]";
+    let mut text = match client.ip {
         IpAddr::V4(ip) => format!("XCLIENT ADDR={ip}"),
         IpAddr::V6(ip) => format!("XCLIENT ADDR=IPV6:{ip}"),
     };
-    if takes("NAME") {
-        text.push_str(" NAME=[UNAVAILABLE]");
+    let mut say = |attribute: &str, value: String| {
+        if takes(attribute) {
+            text.push_str(&format!(" {attribute}={value}"));
+        }
+    };
+    let (name, reverse) = match &client.name {
+        Some(PeerName::Verified(name)) => (xtext(name), xtext(name)),
+        Some(PeerName::Unverified(name)) => (NONE.to_owned(), xtext(name)),
+        Some(PeerName::Nameless) => (NONE.to_owned(), NONE.to_owned()),
+        Some(PeerName::Untold) | None => (LATER.to_owned(), LATER.to_owned()),
+    };
+    say("NAME", name);
+    say("REVERSE_NAME", reverse);
+    if let Some(port) = client.port {
+        say("PORT", port.to_string());
     }
-    if takes("HELO") && !helo.is_empty() {
-        text.push_str(&format!(" HELO={}", xtext(helo)));
-    }
+    say("PROTO", if client.protocol.starts_with("ESMTP") { "ESMTP" } else { "SMTP" }.to_owned());
+    say("HELO", if client.helo.is_empty() { NONE.to_owned() } else { xtext(&client.helo) });
+    // Whoever signed in did so here, not there.
+    say("LOGIN", NONE.to_owned());
     line(&text).map(Some)
 }
 

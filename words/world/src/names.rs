@@ -73,6 +73,13 @@ pub trait Names: Send + Sync {
     /// The addresses of a host.
     fn addresses<'a>(&'a self, host: &'a str) -> Boxed<'a, Result<Vec<IpAddr>, NameError>>;
 
+    /// The names of an address, without their final dots. One that looks up no addresses says so.
+    fn reverse<'a>(&'a self, ip: IpAddr) -> Boxed<'a, Result<Vec<String>, NameError>> {
+        Box::pin(
+            async move { Err(NameError::Temporary(format!("names of addresses ({ip}) are not looked up"))) },
+        )
+    }
+
     /// The texts of a name, each with its parts joined (RFC 7208 §3.3). By default there are none.
     fn txt<'a>(&'a self, _name: &'a str) -> Boxed<'a, Result<Vec<String>, NameError>> {
         Box::pin(async { Err(NameError::NotFound) })

@@ -6,7 +6,7 @@ use rules_policy::Spam;
 use serde_json::Value;
 use std::fmt::Write;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use words_mail::Source;
+use words_mail::{PeerName, Source};
 use words_world::{HttpAnswer, World};
 
 /// Octets of an answer that are read.
@@ -66,6 +66,12 @@ fn head(place: &ScannerPlace, subject: &Subject<'_>) -> String {
     field("Queue-Id", &subject.trace.to_string());
     field("MTA-Name", subject.host);
     field("IP", &envelope.peer.ip.to_string());
+    match &envelope.peer.name {
+        Some(PeerName::Verified(name)) => field("Hostname", name),
+        // The word by which Postfix and rspamd know a client without a name that leads back to it.
+        Some(PeerName::Unverified(_) | PeerName::Nameless) => field("Hostname", "unknown"),
+        Some(PeerName::Untold) | None => {}
+    }
     field("Helo", &envelope.peer.helo);
     field("From", &envelope.sender.to_string());
     for recipient in envelope.recipients.iter().take(RECIPIENTS_MAX) {

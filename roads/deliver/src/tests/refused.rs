@@ -200,6 +200,8 @@ async fn a_report_of_success_comes_from_whoever_is_last_to_give_one() {
                     protocol: "ESMTP".into(),
                     tls: None,
                     account: None,
+                    name: None,
+                    port: None,
                 },
             },
             verdict: serde_json::json!({"rules": 1, "action": {"do": "deliver"}, "may_bounce": true}),

@@ -76,6 +76,9 @@ pub struct SignIn {
     pub user: String,
     /// The password.
     pub password: Secret,
+    /// The person's address, when we act for a person who is connected to us: the server's own log, limits and penalties
+    /// are about it then, where the server believes us.
+    pub client: Option<IpAddr>,
 }
 
 impl SignIn {
@@ -85,7 +88,13 @@ impl SignIn {
             authorize: String::new(),
             user: user.to_owned(),
             password: Secret(password.as_bytes().to_vec()),
+            client: None,
         }
+    }
+
+    /// As this, for a person who is connected from there.
+    pub fn for_client(self, ip: IpAddr) -> SignIn {
+        SignIn { client: Some(ip.to_canonical()), ..self }
     }
 
     /// As another, by a master user whom the server lets act for `account` (SASL PLAIN with authzid).

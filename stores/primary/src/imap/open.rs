@@ -158,6 +158,7 @@ impl ImapStore {
         if self.capabilities.is_empty() {
             self.capabilities().await?;
         }
+        self.tell_client(sign_in).await?;
         let plain = self.can("AUTH=PLAIN");
         if !plain && !sign_in.authorize.is_empty() {
             return Err(StoreError::Unsupported("signing in for another needs AUTH=PLAIN".to_owned()));
@@ -177,6 +178,18 @@ impl ImapStore {
             if let Err(error) = self.ask(request, self.limits.answer, |_| {}).await {
                 self.wire.check().map_err(|_| error)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Says before the sign-in whom we act for (RFC 2971; Dovecot believes it from `login_trusted_networks`).
+    async fn tell_client(&mut self, sign_in: &SignIn) -> Result<(), StoreError> {
+        let Some(ip) = sign_in.client.filter(|_| self.can("ID")) else { return Ok(()) };
+        let fields = format!("(\"name\" \"Stormpost\" \"x-originating-ip\" \"{ip}\")");
+        let request = self.request("ID").word(&fields);
+        // A refusal means only that the server goes by our address.
+        if let Err(error) = self.ask(request, self.limits.answer, |_| {}).await {
+            self.wire.check().map_err(|_| error)?;
         }
         Ok(())
     }

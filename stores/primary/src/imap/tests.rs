@@ -589,3 +589,31 @@ async fn a_probe_tells_how_far_a_person_would_come() {
     assert_eq!(broken.failed().map(|s| s.stage), Some(Stage::Select));
     assert!(broken.words().contains("storage is away") && !broken.is_refused());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_person_we_act_for_is_told_before_the_sign_in() {
+    let dialogue = Dialogue::new(
+        "S: * OK [CAPABILITY IMAP4rev1 ID AUTH=PLAIN] ready\n\
+         C: ID (\"name\" \"Stormpost\" \"x-originating-ip\" \"2001:db8::7\")\n\
+         S: * ID (\"name\" \"Dovecot\")\n\
+         S: $ OK\n\
+         C: AUTHENTICATE PLAIN\n\
+         S: +\n\
+         D: AGFubmEAcHc=\n\
+         S: $ OK [CAPABILITY IMAP4rev1] in\n",
+    );
+    let sign_in = SignIn::own("anna", "pw").for_client("2001:db8::7".parse().unwrap());
+    ImapStore::open(&world_of(&dialogue), &hop(TlsMode::None), &sign_in).await.unwrap();
+    right(&dialogue);
+    // One who does not know ID is told nothing, and one who refuses it is asked all the same.
+    for (capabilities, id) in
+        [("IMAP4rev1 AUTH=PLAIN", ""), ("IMAP4rev1 ID AUTH=PLAIN", "C: ID\nS: $ BAD never\n")]
+    {
+        let dialogue = Dialogue::new(&format!(
+            "S: * OK [CAPABILITY {capabilities}] ready\n{id}C: AUTHENTICATE PLAIN\nS: +\nD: AGFubmEAcHc=\n\
+             S: $ OK [CAPABILITY IMAP4rev1] in\n"
+        ));
+        ImapStore::open(&world_of(&dialogue), &hop(TlsMode::None), &sign_in).await.unwrap();
+        right(&dialogue);
+    }
+}

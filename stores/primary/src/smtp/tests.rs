@@ -3,7 +3,7 @@
 use super::*;
 use crate::scripted::{Act, At, Script, Server, world};
 use crate::tls::{Tls, Trust};
-use words_mail::Address;
+use words_mail::{Address, Peer};
 use words_smtp::Credentials;
 
 fn address(text: &str) -> Address {
@@ -340,23 +340,91 @@ async fn a_password_is_said_only_where_it_is_safe() {
     assert_eq!(failed.stage, Stage::SignIn, "a wrong password of ours is no fault of the mail");
 }
 
+fn peer(ip: &str, helo: &str) -> Peer {
+    Peer {
+        ip: ip.parse().unwrap(),
+        helo: helo.into(),
+        protocol: "ESMTP".into(),
+        tls: None,
+        account: None,
+        name: None,
+        port: None,
+    }
+}
+
+fn brought_by(ip: &str, helo: &str) -> Transaction {
+    Transaction { client: Some(peer(ip, helo)), ..transaction(&["b@x.example"]) }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_client_is_passed_on_once_per_client() {
-    let server =
-        Server::new(Script { offers: "XCLIENT ADDR HELO\nPIPELINING".into(), ..Script::new(Protocol::Smtp) });
+    for (protocol, greetings) in [
+        (Protocol::Smtp, &["me.example", "client.example", "client.example", "else.example"][..]),
+        (Protocol::Lmtp, &["me.example"; 4]),
+    ] {
+        let server =
+            Server::new(Script { offers: "XCLIENT ADDR HELO\nPIPELINING".into(), ..Script::new(protocol) });
+        let hop = Hop { pass_client: true, helo: "me.example".into(), ..hop(protocol) };
+        let mut session = Session::open(&world(&server), &hop).await.unwrap();
+        for (ip, helo) in [
+            ("198.51.100.7", "client.example"),
+            ("198.51.100.7", "client.example"),
+            ("198.51.100.8", "client.example"),
+            ("198.51.100.8", "else.example"),
+        ] {
+            session.begin(&brought_by(ip, helo)).await.unwrap();
+            session.data(MESSAGE).await.unwrap();
+            assert_eq!(answered(&session.finish().await.unwrap()), [(0, 250)]);
+        }
+        assert_eq!(
+            server.clients(),
+            [
+                "ADDR=198.51.100.7 HELO=client.example",
+                "ADDR=198.51.100.8 HELO=client.example",
+                "ADDR=198.51.100.8 HELO=else.example"
+            ]
+        );
+        assert_eq!(server.greetings(), greetings);
+        assert!(!session.suits(&transaction(&["b@x.example"])), "our own mail is no client's");
+        let refused = session.begin(&transaction(&["b@x.example"])).await.unwrap_err();
+        assert!(refused.reply.is_none() && !session.is_usable(), "{refused}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_let_us_speak_for_clients_gets_the_mail_all_the_same() {
+    let offers = "XCLIENT ADDR HELO\nPIPELINING";
+    let server = Server::new(Script {
+        offers: offers.into(),
+        fault: Some((At::Client, Act::Never)),
+        ..Script::new(Protocol::Smtp)
+    });
     let hop = Hop { pass_client: true, ..hop(Protocol::Smtp) };
+    assert!(matches!(passing(&world(&server), &hop).await, Ok(Passing::Refused(_))));
     let mut session = Session::open(&world(&server), &hop).await.unwrap();
-    for ip in ["198.51.100.7", "198.51.100.7", "198.51.100.8"] {
-        let mut with_client = transaction(&["b@x.example"]);
-        with_client.client = Some((ip.parse().unwrap(), "client.example".into()));
-        session.begin(&with_client).await.unwrap();
+    for ip in ["198.51.100.7", "198.51.100.8"] {
+        session.begin(&brought_by(ip, "client.example")).await.unwrap();
         session.data(MESSAGE).await.unwrap();
         assert_eq!(answered(&session.finish().await.unwrap()), [(0, 250)]);
     }
-    assert_eq!(
-        server.clients(),
-        ["ADDR=198.51.100.7 HELO=client.example", "ADDR=198.51.100.8 HELO=client.example"]
-    );
+    assert_eq!(server.clients().len(), 2, "once by the look and once in the dialogue, not for each message");
+    assert!(session.suits(&transaction(&["b@x.example"])));
+    for (offers, expected) in [(offers, Passing::Taken), ("PIPELINING", Passing::NotOffered)] {
+        let server = Server::new(Script { offers: offers.into(), ..Script::new(Protocol::Smtp) });
+        assert_eq!(passing(&world(&server), &hop).await.unwrap(), expected);
+        assert!(server.stored().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_called_itself_nonsense_is_greeted_by_our_name() {
+    let server =
+        Server::new(Script { offers: "XCLIENT ADDR HELO\nPIPELINING".into(), ..Script::new(Protocol::Smtp) });
+    let hop = Hop { pass_client: true, helo: "me.example".into(), ..hop(Protocol::Smtp) };
+    let mut session = Session::open(&world(&server), &hop).await.unwrap();
+    session.begin(&brought_by("198.51.100.7", "two words")).await.unwrap();
+    assert_eq!(server.greetings(), ["me.example", "me.example"]);
+    assert_eq!(server.clients(), ["ADDR=198.51.100.7 HELO=two+20words"]);
 }
 
 #[tokio::test(start_paused = true)]

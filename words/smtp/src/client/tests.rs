@@ -82,8 +82,49 @@ fn no_argument_starts_a_second_command() {
     recipient.orcpt = Some("x SIZE=1".into());
     assert_eq!(rcpt(&recipient, &dsn), Err(CannotSay::ControlByte));
     assert_eq!(auth_plain("a\0b", "c"), Err(CannotSay::ControlByte));
-    let client = xclient("::1".parse().unwrap(), "evil\r\nDATA", &dsn).unwrap().unwrap();
-    assert_eq!(client, b"XCLIENT ADDR=IPV6:::1 HELO=evil+0D+0ADATA\r\n");
+    let evil = Peer { ip: "::1".parse().unwrap(), helo: "evil\r\nDATA".into(), ..client() };
+    assert_eq!(xclient(&evil, &dsn).unwrap().unwrap(), b"XCLIENT ADDR=IPV6:::1 HELO=evil+0D+0ADATA\r\n");
+}
+
+fn client() -> Peer {
+    Peer {
+        ip: "192.0.2.7".parse().unwrap(),
+        helo: "a.example".into(),
+        protocol: "ESMTPS".into(),
+        tls: None,
+        account: None,
+        name: None,
+        port: Some(40_001),
+    }
+}
+
+#[test]
+fn the_client_is_told_in_every_attribute_that_is_taken() {
+    let all = ["NAME", "ADDR", "PROTO", "HELO", "REVERSE_NAME", "PORT", "LOGIN", "DESTADDR", "DESTPORT"];
+    let all = Capabilities { xclient: all.map(str::to_owned).to_vec(), ..Capabilities::default() };
+    for (name, protocol, expected) in [
+        (
+            Some(PeerName::Verified("mail.a.example".into())),
+            "ESMTPS",
+            "NAME=mail.a.example REVERSE_NAME=mail.a.example PORT=40001 PROTO=ESMTP",
+        ),
+        (
+            Some(PeerName::Unverified("odd name=+.example".into())),
+            "SMTP",
+            "NAME=[UNAVAILABLE] REVERSE_NAME=odd+20name+3D+2B.example PORT=40001 PROTO=SMTP",
+        ),
+        (
+            Some(PeerName::Nameless),
+            "ESMTP",
+            "NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] PORT=40001 PROTO=ESMTP",
+        ),
+        (None, "ESMTP", "NAME=[TEMPUNAVAIL] REVERSE_NAME=[TEMPUNAVAIL] PORT=40001 PROTO=ESMTP"),
+    ] {
+        let client = Peer { name, protocol: protocol.into(), ..client() };
+        let expected = format!("XCLIENT ADDR=192.0.2.7 {expected} HELO=a.example LOGIN=[UNAVAILABLE]\r\n");
+        assert_eq!(said(xclient(&client, &all).map(Option::unwrap)), expected);
+    }
+    assert_eq!(xclient(&client(), &Capabilities::default()), Ok(None));
 }
 
 #[test]
