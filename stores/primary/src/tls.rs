@@ -1,5 +1,11 @@
 //! Encryption towards other servers: when, and whose certificate is believed.
 
+mod dane;
+mod proof;
+
+pub use dane::usable;
+pub use proof::{Proof, TlsFault, TlsTrouble};
+
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -65,6 +71,7 @@ impl Trust {
 /// The client's side of TLS, made once and shared by all connections to one place.
 #[derive(Clone)]
 pub struct Tls {
+    verifier: Arc<dyn ServerCertVerifier>,
     connector: TlsConnector,
     /// Believes anybody, whatever the trust: for encryption that nobody insists on.
     unverified: TlsConnector,
@@ -82,12 +89,13 @@ impl Tls {
     /// # Errors
     /// When a given certificate cannot be used, in words.
     pub fn new(trust: &Trust) -> Result<Tls, String> {
-        let verified = connector(trust)?;
+        let verifier = verifier(trust)?;
+        let connector = connector(verifier.clone())?;
         let unverified = match trust {
-            Trust::Anybody => verified.clone(),
-            _ => connector(&Trust::Anybody)?,
+            Trust::Anybody => connector.clone(),
+            _ => self::connector(self::verifier(&Trust::Anybody)?)?,
         };
-        Ok(Tls { connector: verified, unverified })
+        Ok(Tls { verifier, connector, unverified })
     }
 
     /// Encrypts `stream` towards `host` (a name, or an IP address as text). The caller bounds the time.
@@ -121,25 +129,28 @@ async fn handshake(
     Ok(Box::new(stream))
 }
 
-fn connector(trust: &Trust) -> Result<TlsConnector, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    let config = match trust {
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn verifier(trust: &Trust) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    let provider = provider();
+    Ok(match trust {
         Trust::Public => {
             let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-            builder.with_root_certificates(roots).with_no_client_auth()
+            let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            built.map_err(|e| e.to_string())?
         }
-        Trust::Given(certificates) => {
-            let given = Given::new(certificates, provider)?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(given)).with_no_client_auth()
-        }
-        Trust::Anybody => {
-            let anybody = Anybody { provider };
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(anybody)).with_no_client_auth()
-        }
-    };
+        Trust::Given(certificates) => Arc::new(Given::new(certificates, provider)?),
+        Trust::Anybody => Arc::new(Anybody { provider }),
+    })
+}
+
+fn connector(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnector, String> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
