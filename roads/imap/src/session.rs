@@ -304,7 +304,9 @@ impl Session {
             | Command::Enable(_)
             | Command::Namespace
             | Command::GetQuota { .. }
-            | Command::GetQuotaRoot { .. } => Box::pin(self.greetings(tag, command)),
+            | Command::GetQuotaRoot { .. }
+            | Command::Sort(_)
+            | Command::Thread(_) => Box::pin(self.greetings(tag, command)),
             Command::Noop | Command::Check => Box::pin(self.noop(tag)),
             Command::Select(select) => Box::pin(self.select(tag, select)),
             Command::Close => Box::pin(self.close(tag)),
@@ -341,6 +343,8 @@ impl Session {
             | Command::Unselect
             | Command::Expunge { .. }
             | Command::Search(_)
+            | Command::Sort(_)
+            | Command::Thread(_)
             | Command::Fetch(_)
             | Command::Store(_)
             | Command::Copy { .. }

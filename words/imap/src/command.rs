@@ -117,6 +117,10 @@ pub enum Command {
     },
     /// SEARCH
     Search(Search),
+    /// SORT (RFC 5256)
+    Sort(Sort),
+    /// THREAD (RFC 5256)
+    Thread(Thread),
     /// FETCH
     Fetch(Fetch),
     /// STORE
@@ -230,10 +234,12 @@ pub enum StatusItem {
     HighestModSeq,
     /// The lasting id (RFC 8474).
     MailboxId,
+    /// Bytes of the messages with `\Deleted` (RFC 9208 §4.1.4).
+    DeletedStorage,
 }
 
 impl StatusItem {
-    pub(crate) const ALL: [StatusItem; 9] = [
+    pub(crate) const ALL: [StatusItem; 10] = [
         StatusItem::Messages,
         StatusItem::Recent,
         StatusItem::UidNext,
@@ -243,6 +249,7 @@ impl StatusItem {
         StatusItem::Size,
         StatusItem::HighestModSeq,
         StatusItem::MailboxId,
+        StatusItem::DeletedStorage,
     ];
 
     /// As it is written.
@@ -257,6 +264,7 @@ impl StatusItem {
             StatusItem::Size => "SIZE",
             StatusItem::HighestModSeq => "HIGHESTMODSEQ",
             StatusItem::MailboxId => "MAILBOXID",
+            StatusItem::DeletedStorage => "DELETED-STORAGE",
         }
     }
 }
@@ -283,6 +291,65 @@ pub struct SearchReturn {
     pub all: bool,
     /// How many.
     pub count: bool,
+}
+
+/// SORT (RFC 5256 §3): what is found, in an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// UID form.
+    pub uid: bool,
+    /// By what, the first counting most.
+    pub by: Vec<SortBy>,
+    /// What is looked for.
+    pub key: SearchKey,
+}
+
+/// One criterion of a SORT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SortBy {
+    /// The greatest first.
+    pub reverse: bool,
+    /// What is compared.
+    pub what: SortWhat,
+}
+
+/// What a SORT compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortWhat {
+    /// INTERNALDATE with its time.
+    Arrival,
+    /// What stands before the `@` of the first `Cc:` address.
+    Cc,
+    /// The `Date:` line, in UTC; INTERNALDATE when there is none.
+    Date,
+    /// What stands before the `@` of the first `From:` address.
+    From,
+    /// Bytes.
+    Size,
+    /// The base subject.
+    Subject,
+    /// What stands before the `@` of the first `To:` address.
+    To,
+}
+
+/// THREAD (RFC 5256 §3): what is found, as conversations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// UID form.
+    pub uid: bool,
+    /// By which rule.
+    pub how: ThreadHow,
+    /// What is looked for.
+    pub key: SearchKey,
+}
+
+/// The rule by which messages become conversations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadHow {
+    /// `ORDEREDSUBJECT`: the same base subject, by date.
+    OrderedSubject,
+    /// `REFERENCES`: who answers whom.
+    References,
 }
 
 /// How a day is compared.

@@ -19,13 +19,16 @@ mod reader;
 mod scan;
 mod set;
 mod structure;
+mod subject;
+mod thread;
 mod write;
 
 pub use auth::{Plain, decode_base64, encode_base64};
 pub use code::{Code, Status};
 pub use command::{
     Command, Fetch, FetchItem, List, ListReturn, Qresync, Search, SearchKey, SearchReturn, Secret, Section,
-    SectionName, SectionText, Select, StatusItem, Store, StoreHow, Tagged, When,
+    SectionName, SectionText, Select, Sort, SortBy, SortWhat, StatusItem, Store, StoreHow, Tagged, Thread,
+    ThreadHow, When,
 };
 pub use date::{Date, format_date_time, parse_date_time};
 pub use flag::Flag;
@@ -35,4 +38,6 @@ pub use set::{Ranges, SequenceSet};
 pub use structure::{
     BodyStructure, Envelope, EnvelopeAddress, MultiPart, PART_DEPTH_MAX, Parameter, PartExtra, SinglePart,
 };
+pub use subject::base_subject;
+pub use thread::{Threadable, Threads, by_references, by_subject};
 pub use write::{ListKind, ResponseWriter, SearchResult};

@@ -65,6 +65,8 @@ fn messages(verb: &str, uid: bool, c: &mut Cursor<'_>) -> Parsed<Command> {
     Ok(match verb {
         "FETCH" => Command::Fetch(crate::parse_fetch::fetch(c, uid)?),
         "SEARCH" => Command::Search(crate::parse_search::search(c, uid)?),
+        "SORT" => Command::Sort(crate::parse_search::sort(c, uid)?),
+        "THREAD" => Command::Thread(crate::parse_search::thread(c, uid)?),
         "STORE" => Command::Store(store(c, uid)?),
         "COPY" | "MOVE" => {
             let set = SequenceSet::scan(c)?;

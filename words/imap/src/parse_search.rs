@@ -1,6 +1,6 @@
-//! SEARCH (RFC 3501 §6.4.4, RFC 4731, RFC 5032, RFC 7162, RFC 8474).
+//! SEARCH (RFC 3501 §6.4.4, RFC 4731, RFC 5032, RFC 7162, RFC 8474), SORT and THREAD (RFC 5256).
 
-use crate::command::{Search, SearchKey, SearchReturn, When};
+use crate::command::{Search, SearchKey, SearchReturn, Sort, SortBy, SortWhat, Thread, ThreadHow, When};
 use crate::scan::{Cursor, Parsed, Problem};
 use crate::{Code, Date, Flag, SequenceSet};
 
@@ -27,17 +27,78 @@ pub(crate) fn search(c: &mut Cursor<'_>, uid: bool) -> Parsed<Search> {
         c.space()?;
     }
     if c.take_word("CHARSET ") {
-        let charset = c.text()?;
-        if !["UTF-8", "US-ASCII", "ASCII", "UTF8"].iter().any(|known| known.eq_ignore_ascii_case(&charset)) {
-            return Err(Problem::no(Code::BadCharset, "the character sets are US-ASCII and UTF-8"));
+        // RFC 6855 §3: everything is UTF-8 then, and nothing may say so.
+        if c.utf8 {
+            return Err(Problem::bad("after ENABLE UTF8=ACCEPT a SEARCH names no character set"));
         }
+        charset(c)?;
         c.space()?;
     }
+    Ok(Search { uid, returns, key: keys(c)? })
+}
+
+/// A character set that is understood here.
+fn charset(c: &mut Cursor<'_>) -> Parsed<()> {
+    let charset = c.text()?;
+    if ["UTF-8", "US-ASCII", "ASCII", "UTF8"].iter().any(|known| known.eq_ignore_ascii_case(&charset)) {
+        Ok(())
+    } else {
+        Err(Problem::no(Code::BadCharset, "the character sets are US-ASCII and UTF-8"))
+    }
+}
+
+/// Search keys up to the end, all of which must hold.
+fn keys(c: &mut Cursor<'_>) -> Parsed<SearchKey> {
     let mut keys = vec![key(c, 0)?];
     while c.take(b' ') {
         keys.push(key(c, 0)?);
     }
-    Ok(Search { uid, returns, key: all_of(keys) })
+    Ok(all_of(keys))
+}
+
+/// SORT: criteria, a character set, which is not optional, and search keys (RFC 5256 §5).
+pub(crate) fn sort(c: &mut Cursor<'_>, uid: bool) -> Parsed<Sort> {
+    let mut by = Vec::new();
+    c.list(false, |c| {
+        let mut word = c.keyword()?;
+        let reverse = word == "REVERSE";
+        if reverse {
+            c.space()?;
+            word = c.keyword()?;
+        }
+        let what = match word.as_str() {
+            "ARRIVAL" => SortWhat::Arrival,
+            "CC" => SortWhat::Cc,
+            "DATE" => SortWhat::Date,
+            "FROM" => SortWhat::From,
+            "SIZE" => SortWhat::Size,
+            "SUBJECT" => SortWhat::Subject,
+            "TO" => SortWhat::To,
+            _ => return Err(Problem::bad("SORT knows no such criterion")),
+        };
+        // What was compared already decides nothing more.
+        if !by.iter().any(|known: &SortBy| known.what == what) {
+            by.push(SortBy { reverse, what });
+        }
+        Ok(())
+    })?;
+    c.space()?;
+    charset(c)?;
+    c.space()?;
+    Ok(Sort { uid, by, key: keys(c)? })
+}
+
+/// THREAD: the rule, a character set and search keys (RFC 5256 §5).
+pub(crate) fn thread(c: &mut Cursor<'_>, uid: bool) -> Parsed<Thread> {
+    let how = match c.keyword()?.as_str() {
+        "ORDEREDSUBJECT" => ThreadHow::OrderedSubject,
+        "REFERENCES" => ThreadHow::References,
+        _ => return Err(Problem::bad("THREAD knows no such rule")),
+    };
+    c.space()?;
+    charset(c)?;
+    c.space()?;
+    Ok(Thread { uid, how, key: keys(c)? })
 }
 
 fn all_of(mut keys: Vec<SearchKey>) -> SearchKey {

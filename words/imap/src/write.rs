@@ -2,6 +2,7 @@
 
 use crate::command::{SearchReturn, Section, StatusItem};
 use crate::structure::{BodyStructure, Envelope};
+use crate::thread::Threads;
 use crate::{Code, Fault, Flag, Ranges, Status, encode_utf7, format_date_time};
 use std::fmt::Display;
 use std::io::Write;
@@ -330,6 +331,41 @@ impl ResponseWriter {
         if let (Some(modseq), true) = (modseq, some) {
             self.put(format_args!(" (MODSEQ {modseq})"));
         }
+        self.end();
+    }
+
+    /// `* SORT ...` (RFC 5256 §4), in the order given.
+    pub fn sort(&mut self, found: impl IntoIterator<Item = u32>) {
+        self.words("SORT", found);
+    }
+
+    /// `* THREAD ...` (RFC 5256 §4).
+    pub fn thread(&mut self, threads: &Threads) {
+        self.out.extend_from_slice(b"* THREAD");
+        if !threads.is_empty() {
+            self.out.push(b' ');
+            threads.write(&mut self.out);
+        }
+        self.end();
+    }
+
+    /// `* QUOTAROOT name root`: the quota roots of a mailbox (RFC 9208 §5.2).
+    pub fn quota_root(&mut self, mailbox: &str, roots: &[&str]) {
+        self.out.extend_from_slice(b"* QUOTAROOT ");
+        self.mailbox(mailbox);
+        for root in roots {
+            self.out.push(b' ');
+            string(&mut self.out, root.as_bytes());
+        }
+        self.end();
+    }
+
+    /// `* QUOTA root (name usage limit ...)` (RFC 9208 §5.1): only what has a limit stands there.
+    pub fn quota(&mut self, root: &str, resources: &[(&str, u64, u64)]) {
+        self.out.extend_from_slice(b"* QUOTA ");
+        string(&mut self.out, root.as_bytes());
+        self.out.push(b' ');
+        self.parenthesised(resources.iter().map(|(name, usage, limit)| format!("{name} {usage} {limit}")));
         self.end();
     }
 

@@ -80,7 +80,7 @@ impl Session {
                 StatusItem::Deleted => counts.deleted,
                 StatusItem::Size => counts.bytes,
                 StatusItem::HighestModSeq => folder.modseq,
-                StatusItem::MailboxId => continue,
+                StatusItem::MailboxId | StatusItem::DeletedStorage => continue,
             };
             figures.push((*item, figure));
         }

@@ -107,6 +107,35 @@ fn searches_are_answered_plain_and_extended() {
 }
 
 #[test]
+fn orders_conversations_and_quotas_are_told() {
+    assert_eq!(written(|w| w.sort([2, 84, 882])), "* SORT 2 84 882\r\n");
+    assert_eq!(written(|w| w.sort([])), "* SORT\r\n");
+    assert_eq!(written(|w| w.thread(&Threads::default())), "* THREAD\r\n");
+    let message = |number, references: &[u64]| Threadable {
+        number,
+        date: i64::from(number),
+        id: Some(u64::from(number)),
+        references: references.to_vec(),
+        ..Threadable::default()
+    };
+    // The tree of RFC 5256 §4, grown from what would lead to it.
+    let messages = [
+        message(2, &[]),
+        message(3, &[]),
+        message(4, &[6]),
+        message(6, &[3]),
+        message(7, &[44]),
+        message(23, &[4]),
+        message(44, &[6]),
+        message(96, &[7]),
+    ];
+    assert_eq!(written(|w| w.thread(&by_references(&messages))), "* THREAD (2)(3 6 (4 23)(44 7 96))\r\n");
+    assert_eq!(written(|w| w.quota_root("INBOX", &[""])), "* QUOTAROOT \"INBOX\" \"\"\r\n");
+    assert_eq!(written(|w| w.quota("", &[("STORAGE", 10, 512)])), "* QUOTA \"\" (STORAGE 10 512)\r\n");
+    assert_eq!(written(|w| w.quota("a", &[])), "* QUOTA \"a\" ()\r\n");
+}
+
+#[test]
 fn a_fetch_can_be_taken_in_pieces_around_a_streamed_body() {
     let mut writer = ResponseWriter::new();
     writer.fetch_begin(12);
