@@ -114,6 +114,12 @@ pub enum Listed {
     DeletedHereTouchedThere,
     /// It was deleted at the primary and touched here; it is in Trash.
     DeletedThereTouchedHere,
+    /// Both sides gave the folder another name; it has the one given here.
+    FolderRenamedTwice,
+    /// The folder was removed here and used at the primary; it stays.
+    FolderRemovedHereUsedThere,
+    /// The folder was removed at the primary and used here; it stays.
+    FolderRemovedThereUsedHere,
 }
 
 /// What has to happen, and what both sides agree on once it has.
