@@ -18,6 +18,9 @@ pub(crate) const KEY_ID_LEN: usize = 8;
 /// A wrapped data key: nonce, key, tag.
 pub(crate) const WRAPPED_LEN: usize = NONCE_LEN + KEY_LEN + TAG_LEN;
 
+/// What a sealed small file begins with: its kind and format version.
+const SEALED: &[u8; 10] = b"STORMSLD\x01\x00";
+
 /// The name of a wrapping key: the first bytes of a hash of it.
 pub(crate) type KeyId = [u8; KEY_ID_LEN];
 
@@ -100,6 +103,40 @@ impl KeyRing {
             Some((present, former)) => Ok(KeyRing::new(*present, former)),
             None => Err(KeyError::Empty(path.to_owned())),
         }
+    }
+
+    /// A small file, encrypted so that only this ring opens it, and only under the same name. `None` when the ring is
+    /// empty.
+    pub fn seal(&self, random: &dyn Random, name: &str, text: &[u8]) -> Option<Vec<u8>> {
+        let mut out = SEALED.to_vec();
+        out.extend_from_slice(&self.present_id());
+        let (key, wrapped) = self.new_data_key(random, &out)?;
+        out.extend_from_slice(&wrapped);
+        let start = out.len();
+        out.extend_from_slice(text);
+        let tag = key.seal(nonce(0, 0), name.as_bytes(), &mut out[start..]);
+        out.extend_from_slice(&tag);
+        Some(out)
+    }
+
+    /// What [`KeyRing::seal`] made under this name; `None` when it was altered, or for another ring or name.
+    pub fn unseal(&self, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let bound = sealed.get(..SEALED.len() + KEY_ID_LEN).filter(|bound| bound.starts_with(SEALED))?;
+        let id: KeyId = bound[SEALED.len()..].try_into().ok()?;
+        let (wrapped, text) = sealed[bound.len()..].split_at_checked(WRAPPED_LEN)?;
+        let key = self.data_key(&id, wrapped.try_into().ok()?, bound).ok()?;
+        let mut text = text.to_vec();
+        key.open(nonce(0, 0), name.as_bytes(), &mut text).map(|opened| opened.to_vec())
+    }
+
+    /// Whether the ring has the key of this name (hexadecimal, as [`crate::Extent::key`] has it).
+    pub fn has(&self, name: &str) -> bool {
+        self.names().iter().any(|known| known == name)
+    }
+
+    /// The names of its keys, hexadecimal, the present one first.
+    pub fn names(&self) -> Vec<String> {
+        self.keys.iter().map(|(id, _)| id.iter().map(|b| format!("{b:02x}")).collect()).collect()
     }
 
     /// A new data key: the cipher, the name of the key that wraps it, and its wrapped form bound to `context`.

@@ -24,6 +24,7 @@ mod rewrite;
 mod scan;
 mod segment;
 mod shared;
+mod shelf;
 mod verify;
 mod writer;
 
@@ -42,6 +43,7 @@ pub use rewrite::{Erased, Erasure, Sealed, Sealer};
 pub use scan::Scan;
 pub use segment::Damage;
 pub use shared::{LogCounts, LogError, LogHealth};
+pub use shelf::{BODY_FOLDER, BodyFileName, Extent, Shelf, ShelfError, Volume, segment_name};
 pub use verify::{Problem, Verified};
 pub use writer::{BodyLoop, Writer};
 

@@ -41,7 +41,7 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-fn number_of(name: &str) -> Option<u64> {
+pub(crate) fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     if digits.len() == 16 { u64::from_str_radix(digits, 16).ok() } else { None }
 }
