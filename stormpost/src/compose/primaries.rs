@@ -232,6 +232,7 @@ pub fn server(server: &MailServer, helo: &str, limits: smtp::Limits) -> Result<H
         sign_in,
         helo: helo.to_owned(),
         limits,
+        safety: None,
         pass_client: server.pass_client,
     })
 }
