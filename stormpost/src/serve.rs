@@ -341,7 +341,11 @@ impl Roads {
             world: self.world.clone(),
             ledger: stores.ledger.clone(),
             node: configuration.node.name.clone(),
-            watched: primaries.watched(configuration, &askable(configuration, &stores.directory.snapshot())),
+            watched: primaries.watched(
+                configuration,
+                &askable(configuration, &stores.directory.snapshot()),
+                stores.directory.learned().takes(),
+            ),
             live,
             owed: reconciled,
         };

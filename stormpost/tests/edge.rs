@@ -194,7 +194,6 @@ impl Node {
             sign_in: Some(Credentials { user: ANNA.to_owned(), password: PASSWORD.to_owned() }),
             helo: "laptop.home.test".to_owned(),
             limits: Limits::primary(),
-            safety: None,
             pass_client: false,
         };
         run(async {

@@ -8,7 +8,7 @@ use stores_primary::smtp::{self, Hop};
 use stores_primary::store::StoreError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use words_mail::{Address, Evidence, Finding, Observation, Plane, PrimaryId, Reply, Sender};
+use words_mail::{Address, Evidence, Finding, Observation, Plane, PrimaryId, Reply, Sender, Takes};
 use words_world::{Boxed, NameError, World};
 
 /// After a first failure in peace it is asked again so soon: a doubt is confirmed or gone within a second.
@@ -87,12 +87,13 @@ impl Probe for SmtpProbe {
 pub struct FrontDoor {
     probe: SmtpProbe,
     took: AtomicBool,
+    heard: Box<dyn Fn(Takes) + Send + Sync>,
 }
 
 impl FrontDoor {
-    /// One that has seen nothing yet.
-    pub fn new(probe: SmtpProbe) -> FrontDoor {
-        FrontDoor { probe, took: AtomicBool::new(false) }
+    /// One that has seen nothing yet. `heard` is told what the server says it takes.
+    pub fn new(probe: SmtpProbe, heard: impl Fn(Takes) + Send + Sync + 'static) -> FrontDoor {
+        FrontDoor { probe, took: AtomicBool::new(false), heard: Box::new(heard) }
     }
 }
 
@@ -101,6 +102,9 @@ impl Probe for FrontDoor {
         Box::pin(async move {
             let SmtpProbe { world, hop, recipient, plane } = &self.probe;
             let seen = smtp::probe(world, hop, &Sender::NOBODY, std::slice::from_ref(recipient)).await;
+            if let Some(takes) = seen.takes.filter(|_| seen.is_up()) {
+                (self.heard)(takes);
+            }
             let answers = || seen.answers.iter().map(|(_, reply)| reply);
             let refuses = seen.is_up() && !seen.answers.is_empty() && answers().all(Reply::is_never);
             let took = self.took.load(Ordering::Relaxed);

@@ -206,6 +206,9 @@ impl Directory {
         if let Err(error) = learned.load(disk, &options.dir) {
             tracing::warn!(%error, "learned recipients are forgotten");
         }
+        if let Err(error) = learned.takes().load(disk, &options.dir) {
+            tracing::warn!(%error, "what primaries take is forgotten");
+        }
         let (snapshot, _) = build(&addresses, &learned);
         let random = world.random.as_ref();
         Ok(Directory(Arc::new(Inner {
@@ -518,6 +521,7 @@ impl Directory {
         } else {
             self.0.learned.load(disk, &self.0.options.dir)?;
         }
+        self.0.learned.takes().save(disk, &self.0.options.dir)?;
         Ok(())
     }
 

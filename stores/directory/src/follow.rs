@@ -32,6 +32,9 @@ impl Follower {
         if let Err(error) = learned.load(world.disk.as_ref(), &options.dir) {
             tracing::warn!(%error, "learned recipients are forgotten");
         }
+        if let Err(error) = learned.takes().load(world.disk.as_ref(), &options.dir) {
+            tracing::warn!(%error, "what primaries take is forgotten");
+        }
         let path = options.dir.join(ADDRESSES);
         let Some(file) = files::load::<AddressFile>(world.disk.as_ref(), &path)? else {
             let error = io::Error::new(io::ErrorKind::NotFound, "not there yet; start the main process once");
@@ -76,6 +79,7 @@ impl Follower {
         } else {
             self.learned.load(disk, &self.options.dir)?;
         }
+        self.learned.takes().load(disk, &self.options.dir)?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! them and may be lost at no cost but questions asked again.
 
 use crate::files;
+use crate::takes::PrimariesTake;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -33,6 +34,7 @@ pub struct Learned {
     state: Arc<Mutex<State>>,
     recipients_max: usize,
     age_max: Duration,
+    takes: PrimariesTake,
 }
 
 #[derive(Default)]
@@ -64,7 +66,13 @@ impl fmt::Debug for Learned {
 impl Learned {
     /// An empty memory of at most so many recipients, each forgotten when it was not confirmed for so long.
     pub fn new(recipients_max: usize, age_max: Duration) -> Learned {
-        Learned { state: Arc::default(), recipients_max: recipients_max.max(1), age_max }
+        let takes = PrimariesTake::default();
+        Learned { state: Arc::default(), recipients_max: recipients_max.max(1), age_max, takes }
+    }
+
+    /// What each primary last said it takes.
+    pub fn takes(&self) -> &PrimariesTake {
+        &self.takes
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -245,6 +245,11 @@ impl Snapshot {
         self.generation
     }
 
+    /// Whether every domain has a primary, so that whatever comes in goes to one.
+    pub fn lives_at_primaries(&self) -> bool {
+        self.places.values().all(|place| place.domain.primary.is_some())
+    }
+
     /// The recipients learned so far.
     pub fn learned(&self) -> &Learned {
         &self.learned

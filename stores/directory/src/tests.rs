@@ -1,6 +1,6 @@
 //! Stories of the directory, over a disk in memory that can crash between any two operations.
 
-mod disk;
+pub(crate) mod disk;
 
 use crate::*;
 use disk::{FixedClock, MemoryDisk, world};

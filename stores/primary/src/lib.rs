@@ -11,4 +11,3 @@ mod scripted;
 pub mod smtp;
 pub mod store;
 pub mod tls;
-pub mod web;

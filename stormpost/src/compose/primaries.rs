@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use stores_directory::PrimariesTake;
 use stores_primary::imap::{self, ImapStore, SignIn};
 use stores_primary::smtp::{self, CallOut as Called, Hop, Place};
 use stores_primary::store::{MailStore, StoreError};
@@ -108,31 +109,34 @@ impl Primaries {
         self.ways.iter().map(|(id, way)| (id, &way.deliver))
     }
 
-    /// What is watched at each primary. `recipients` gives an address of each that its probe may ask about.
+    /// What is watched at each primary. `recipients` gives an address of each that its probe may ask about; `takes` is
+    /// told what each says it takes.
     pub fn watched(
         &self,
         configuration: &Configuration,
         recipients: &BTreeMap<PrimaryId, Address>,
+        takes: &PrimariesTake,
     ) -> Vec<Watched> {
-        configuration.primaries.iter().filter_map(|settings| self.watched_one(settings, recipients)).collect()
+        takes.keep(|id| self.ways.contains_key(id));
+        let one = |settings| self.watched_one(settings, recipients, takes);
+        configuration.primaries.iter().filter_map(one).collect()
     }
 
     fn watched_one(
         &self,
         settings: &PrimarySettings,
         recipients: &BTreeMap<PrimaryId, Address>,
+        takes: &PrimariesTake,
     ) -> Option<Watched> {
         let way = self.ways.get(&settings.id)?;
         let recipient = settings.canary.clone().or_else(|| recipients.get(&settings.id).cloned())?;
         let account = AccountId::new(&recipient.key());
         let mut hop = way.deliver.clone();
         hop.limits = hop.limits.at_most(settings.probe_timeout);
-        let mut probes: Vec<Arc<dyn Probe>> = vec![Arc::new(FrontDoor::new(SmtpProbe {
-            world: self.world.clone(),
-            hop,
-            recipient,
-            plane: Plane::Inbound,
-        }))];
+        let front = SmtpProbe { world: self.world.clone(), hop, recipient, plane: Plane::Inbound };
+        let (takes, id) = (takes.clone(), settings.id.clone());
+        let front = FrontDoor::new(front, move |said| takes.learn(&id, said));
+        let mut probes: Vec<Arc<dyn Probe>> = vec![Arc::new(front)];
         let mailbox = way.mailbox.clone().map(|mut hop| {
             hop.limits = hop.limits.at_most(settings.probe_timeout);
             hop

@@ -25,7 +25,7 @@ struct State {
 }
 
 #[derive(Default)]
-pub(super) struct MemoryDisk(Arc<Mutex<State>>);
+pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
 
 struct MemoryFile {
     content: Shared,
@@ -44,17 +44,17 @@ fn may(state: &Mutex<State>) -> io::Result<()> {
 }
 
 impl MemoryDisk {
-    pub(super) fn new() -> Arc<MemoryDisk> {
+    pub(crate) fn new() -> Arc<MemoryDisk> {
         Arc::default()
     }
 
     /// Lets so many writing operations through and fails every later one.
-    pub(super) fn fail_after(&self, operations: usize) {
+    pub(crate) fn fail_after(&self, operations: usize) {
         self.0.lock().unwrap().operations_left = Some(operations);
     }
 
     /// Unsynced bytes and names are gone; the disk works again.
-    pub(super) fn crash(&self) {
+    pub(crate) fn crash(&self) {
         let mut state = self.0.lock().unwrap();
         state.names = state.durable.clone();
         state.operations_left = None;
@@ -155,10 +155,10 @@ impl Disk for MemoryDisk {
     }
 }
 
-pub(super) struct FixedClock;
+pub(crate) struct FixedClock;
 
 impl FixedClock {
-    pub(super) const START: Time = Time::from_seconds(1_800_000_000);
+    pub(crate) const START: Time = Time::from_seconds(1_800_000_000);
 }
 
 impl Clock for FixedClock {
@@ -209,7 +209,7 @@ impl Names for Nowhere {
     }
 }
 
-pub(super) fn world(disk: &Arc<MemoryDisk>) -> World {
+pub(crate) fn world(disk: &Arc<MemoryDisk>) -> World {
     World {
         clock: Arc::new(FixedClock),
         random: Arc::new(Counting(Mutex::new(1))),

@@ -2,7 +2,7 @@
 
 use super::{Hop, NotSent, Session, Stage};
 use tokio::time::Instant;
-use words_mail::{Address, Recipient, Reply, Sender};
+use words_mail::{Address, Recipient, Reply, Sender, Takes};
 use words_smtp::client::{self, MailParameters};
 use words_world::World;
 
@@ -26,6 +26,8 @@ pub struct Probe {
     pub steps: Vec<Step>,
     /// What was answered to each recipient that was asked about, as far as it came.
     pub answers: Vec<(Address, Reply)>,
+    /// What it said it takes, if it came so far.
+    pub takes: Option<Takes>,
 }
 
 impl Probe {
@@ -66,6 +68,9 @@ pub async fn probe(world: &World, hop: &Hop, from: &Sender, to: &[Address]) -> P
     let Ok(mut session) = Session::open_step_by_step(world, hop, &mut seen.steps).await else {
         return seen;
     };
+    let offered = session.offered();
+    // RFC 1870 §4: zero is no bound.
+    seen.takes = Some(Takes { size: offered.size.filter(|size| *size > 0), utf8: offered.utf8 });
     let since = Instant::now();
     let mail = match client::mail(from, &MailParameters::default(), session.offered()) {
         Ok(command) => session.ask(Stage::Mail, &command, hop.limits.mail).await,
