@@ -304,6 +304,7 @@ impl Machine {
             trust: Tls::new(&Trust::Anybody)?,
             limits: Limits::primary(),
             allow_loopback: false,
+            guard: None,
         };
         let quick = Pace { rest: Duration::from_secs(2), wait: Duration::from_secs(5), ..Pace::internet() };
         let mut settings = Settings::new("node-1", internet);

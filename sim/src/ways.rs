@@ -32,6 +32,7 @@ pub(crate) fn plain(protocol: Protocol, place: Place, limits: Limits) -> Result<
         sign_in: None,
         helo: crate::dialogue::NODE_NAME.to_owned(),
         limits,
+        safety: None,
         pass_client: false,
     })
 }

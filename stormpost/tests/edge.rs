@@ -194,6 +194,7 @@ impl Node {
             sign_in: Some(Credentials { user: ANNA.to_owned(), password: PASSWORD.to_owned() }),
             helo: "laptop.home.test".to_owned(),
             limits: Limits::primary(),
+            safety: None,
             pass_client: false,
         };
         run(async {

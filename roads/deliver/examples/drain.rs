@@ -231,6 +231,7 @@ async fn drain(messages: usize, people: usize, connections: usize, bytes: usize)
         trust: trust.clone(),
         limits: Limits::internet(),
         allow_loopback: false,
+        guard: None,
     };
     let mut settings = Settings::new("edge.example", internet);
     let hop = Hop {
@@ -242,6 +243,7 @@ async fn drain(messages: usize, people: usize, connections: usize, bytes: usize)
         sign_in: None,
         helo: "edge.example".into(),
         limits: Limits::primary(),
+        safety: None,
         pass_client: false,
     };
     let pace = Pace { most: u32::try_from(connections)?, ..Pace::primary() };

@@ -146,6 +146,7 @@ fn hop(ip: &str, protocol: Protocol) -> Hop {
         sign_in: None,
         helo: "edge.example".into(),
         limits: Limits::primary(),
+        safety: None,
         pass_client: false,
     }
 }
@@ -161,6 +162,7 @@ fn internet() -> Internet {
         trust: Tls::new(&Trust::Anybody).unwrap(),
         limits: Limits::internet(),
         allow_loopback: false,
+        guard: None,
     }
 }
 

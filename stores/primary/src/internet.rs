@@ -2,11 +2,13 @@
 
 use crate::smtp::{Hop, Limits, Place};
 use crate::tls::{Tls, TlsMode};
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::time::timeout;
 use words_mail::Reply;
 use words_smtp::client::Protocol;
-use words_world::{Mx, NameError, World};
+use words_world::{Boxed, Mx, NameError, Proved, World};
 
 /// The most exchangers of one domain that are tried for one message.
 const EXCHANGERS_MAX: usize = 5;
@@ -33,6 +35,34 @@ pub struct Internet {
     /// Whether an exchanger may stand at a loopback address. Only for tests: in the DNS of a stranger it points at
     /// services of this machine.
     pub allow_loopback: bool,
+    /// Who says what each exchanger has to prove; without one, nothing.
+    pub guard: Option<Arc<dyn Guard>>,
+}
+
+/// A server of a domain, as the DNS gave it.
+#[derive(Clone, Debug)]
+pub struct Exchanger {
+    /// The way to it.
+    pub hop: Hop,
+    /// Its name.
+    pub host: String,
+    /// Whether both that it is the domain's, and its addresses, were proved (RFC 7672 §2.2).
+    pub secure: bool,
+    /// The name at the end of its aliases; empty when there are none.
+    pub alias: String,
+}
+
+/// Says what the servers of a domain have to prove before mail is given to them (RFC 8461, RFC 7672).
+pub trait Guard: Send + Sync + fmt::Debug {
+    /// Whether it matters if the DNS's answers are proved.
+    fn wants_proof(&self) -> bool;
+
+    /// The ways to the servers that may be gone to, each with what it has to prove; the order stays.
+    fn secure<'a>(
+        &'a self,
+        domain: &'a str,
+        exchangers: Vec<Exchanger>,
+    ) -> Boxed<'a, Result<Vec<Hop>, NoWay>>;
 }
 
 /// Why there is no way to a domain.
@@ -56,10 +86,11 @@ pub async fn route(world: &World, internet: &Internet, domain: &str) -> Result<V
         let text = literal.trim_end_matches(']');
         let address = text.strip_prefix("ipv6:").unwrap_or(text).parse();
         let address = address.map_err(|_| never((5, 1, 2), format!("{domain} is not an address")))?;
-        return hops(internet, vec![(domain.to_owned(), vec![address])], None);
+        let found = (domain.to_owned(), Proved::insecure(vec![address]));
+        return Ok(hops(internet, vec![found], None)?.into_iter().map(|exchanger| exchanger.hop).collect());
     }
-    let exchangers = exchangers(world, internet, domain).await?;
-    let (exchangers, looped) = without_ourselves(internet, exchangers);
+    let Proved { found, secure, .. } = exchangers(world, internet, domain).await?;
+    let (exchangers, looped) = without_ourselves(internet, found);
     if exchangers.is_empty() {
         let words = format!("mail for {domain} would come back to this server");
         return Err(if looped { never((5, 4, 6), words) } else { never((5, 4, 4), words) });
@@ -68,12 +99,18 @@ pub async fn route(world: &World, internet: &Internet, domain: &str) -> Result<V
     let mut unsure = None;
     for mx in exchangers.into_iter().take(EXCHANGERS_MAX) {
         match addresses(world, internet, &mx.host).await {
-            Ok(addresses) => found.push((mx.host, addresses)),
+            Ok(addresses) => {
+                found.push((mx.host, Proved { secure: secure && addresses.secure, ..addresses }))
+            }
             Err(NameError::NotFound) => {}
             Err(NameError::Temporary(why)) => unsure = Some(format!("{}: {why}", mx.host)),
         }
     }
-    hops(internet, found, unsure)
+    let exchangers = hops(internet, found, unsure)?;
+    match &internet.guard {
+        Some(guard) => guard.secure(domain, exchangers).await,
+        None => Ok(exchangers.into_iter().map(|exchanger| exchanger.hop).collect()),
+    }
 }
 
 fn never(enhanced: (u8, u16, u16), words: String) -> NoWay {
@@ -81,13 +118,21 @@ fn never(enhanced: (u8, u16, u16), words: String) -> NoWay {
 }
 
 /// The MX records, in random order among equals; the domain itself when it has none (RFC 5321 §5.1).
-async fn exchangers(world: &World, internet: &Internet, domain: &str) -> Result<Vec<Mx>, NoWay> {
-    let found = timeout(internet.limits.names, world.names.mx(domain)).await;
-    let mut exchangers = match found.unwrap_or_else(|_| Err(NameError::Temporary("too slow".to_owned()))) {
-        Ok(exchangers) => exchangers,
-        Err(NameError::Temporary(why)) => return Err(NoWay::Later(format!("{domain}: {why}"))),
-        Err(NameError::NotFound) => Vec::new(),
+async fn exchangers(world: &World, internet: &Internet, domain: &str) -> Result<Proved<Vec<Mx>>, NoWay> {
+    let look_up = async {
+        match internet.wants_proof() {
+            true => world.names.mx_proved(domain).await,
+            false => world.names.mx(domain).await.map(Proved::insecure),
+        }
     };
+    let found = timeout(internet.limits.names, look_up).await;
+    let Proved { found: mut exchangers, secure, alias } =
+        match found.unwrap_or_else(|_| Err(NameError::Temporary("too slow".to_owned()))) {
+            Ok(found) => found,
+            Err(NameError::Temporary(why)) => return Err(NoWay::Later(format!("{domain}: {why}"))),
+            // Then the domain's own addresses count, and whether they are proved (RFC 7672 §2.2.2).
+            Err(NameError::NotFound) => Proved { secure: true, ..Proved::default() },
+        };
     // RFC 7505 §3: one record with an empty host says that the domain takes no mail.
     if exchangers.iter().any(|mx| mx.host.is_empty() || mx.host == ".") {
         exchangers.retain(|mx| !mx.host.is_empty() && mx.host != ".");
@@ -98,7 +143,7 @@ async fn exchangers(world: &World, internet: &Internet, domain: &str) -> Result<
     }
     if exchangers.is_empty() {
         return match addresses(world, internet, domain).await {
-            Ok(_) => Ok(vec![Mx { preference: 0, host: domain.to_owned() }]),
+            Ok(_) => Ok(Proved { found: vec![Mx { preference: 0, host: domain.to_owned() }], secure, alias }),
             Err(NameError::NotFound) => Err(never((5, 1, 2), format!("no such domain: {domain}"))),
             Err(NameError::Temporary(why)) => Err(NoWay::Later(format!("{domain}: {why}"))),
         };
@@ -106,7 +151,7 @@ async fn exchangers(world: &World, internet: &Internet, domain: &str) -> Result<
     let mut order: Vec<(u16, u64, Mx)> =
         exchangers.into_iter().map(|mx| (mx.preference, world.random.below(u64::MAX), mx)).collect();
     order.sort();
-    Ok(order.into_iter().map(|(_, _, mx)| mx).collect())
+    Ok(Proved { found: order.into_iter().map(|(_, _, mx)| mx).collect(), secure, alias })
 }
 
 /// RFC 5321 §5.1: when we are in the list ourselves, only those more preferred than us may be tried.
@@ -122,11 +167,23 @@ fn without_ourselves(internet: &Internet, exchangers: Vec<Mx>) -> (Vec<Mx>, bool
     }
 }
 
-async fn addresses(world: &World, internet: &Internet, host: &str) -> Result<Vec<IpAddr>, NameError> {
-    let found = timeout(internet.limits.names, world.names.addresses(host)).await;
+async fn addresses(world: &World, internet: &Internet, host: &str) -> Result<Proved<Vec<IpAddr>>, NameError> {
+    let look_up = async {
+        match internet.wants_proof() {
+            true => world.names.addresses_proved(host).await,
+            false => world.names.addresses(host).await.map(Proved::insecure),
+        }
+    };
+    let found = timeout(internet.limits.names, look_up).await;
     let mut found = found.unwrap_or_else(|_| Err(NameError::Temporary("too slow".to_owned())))?;
-    found.retain(|address| may_be_tried(internet, address));
-    if found.is_empty() { Err(NameError::NotFound) } else { Ok(found) }
+    found.found.retain(|address| may_be_tried(internet, address));
+    if found.found.is_empty() { Err(NameError::NotFound) } else { Ok(found) }
+}
+
+impl Internet {
+    fn wants_proof(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.wants_proof())
+    }
 }
 
 fn may_be_tried(internet: &Internet, address: &IpAddr) -> bool {
@@ -138,25 +195,27 @@ fn may_be_tried(internet: &Internet, address: &IpAddr) -> bool {
 
 fn hops(
     internet: &Internet,
-    found: Vec<(String, Vec<IpAddr>)>,
+    found: Vec<(String, Proved<Vec<IpAddr>>)>,
     unsure: Option<String>,
-) -> Result<Vec<Hop>, NoWay> {
-    let hops: Vec<Hop> = found
+) -> Result<Vec<Exchanger>, NoWay> {
+    let hops: Vec<Exchanger> = found
         .into_iter()
-        .filter_map(|(host, mut addresses)| {
+        .filter_map(|(host, Proved { found: mut addresses, secure, alias })| {
             addresses.retain(|address| may_be_tried(internet, address));
             let host = host.trim_matches(['[', ']']).trim_start_matches("ipv6:").to_owned();
-            (!addresses.is_empty()).then(|| Hop {
+            let hop = Hop {
                 protocol: Protocol::Smtp,
-                place: Place::Host(host, internet.port),
+                place: Place::Host(host.clone(), internet.port),
                 addresses,
                 tls: internet.tls,
                 trust: internet.trust.clone(),
                 sign_in: None,
                 helo: internet.helo.clone(),
                 limits: internet.limits,
+                safety: None,
                 pass_client: false,
-            })
+            };
+            (!hop.addresses.is_empty()).then_some(Exchanger { hop, host, secure, alias })
         })
         .collect();
     match (hops.is_empty(), unsure) {

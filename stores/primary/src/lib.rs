@@ -11,3 +11,4 @@ mod scripted;
 pub mod smtp;
 pub mod store;
 pub mod tls;
+pub mod web;

@@ -7,13 +7,15 @@
 mod client_address;
 mod hop;
 mod probe;
+mod safety;
 mod wire;
 
 pub use client_address::{Passing, passing};
 pub use hop::{Hop, Limits, Place, Stage};
 pub use probe::{CallOut, Probe, Step, call_out, probe};
+pub use safety::{Safety, Went};
 
-use crate::tls::TlsMode;
+use crate::tls::{TlsFault, TlsMode, TlsTrouble};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -151,12 +153,19 @@ impl Session {
         hop: &Hop,
         steps: &mut Vec<Step>,
     ) -> Result<Session, NotSent> {
-        match Session::try_open(world, hop, hop.tls, steps).await {
+        let mut seen = Seen::default();
+        let demanded = hop.safety.as_ref().is_some_and(|safety| safety.demanded);
+        let mode = if demanded { TlsMode::Required } else { hop.tls };
+        let opened = match Session::try_open(world, hop, mode, steps, &mut seen).await {
             // RFC 7435 §3: encryption that nobody insisted on must not stop the mail.
-            Err(failed) if failed.stage == Stage::Tls && hop.tls == TlsMode::Opportunistic => {
-                Session::try_open(world, hop, TlsMode::None, steps).await
+            Err(failed) if failed.stage == Stage::Tls && mode == TlsMode::Opportunistic => {
+                Session::try_open(world, hop, TlsMode::None, steps, &mut seen).await
             }
             result => result,
+        };
+        match &hop.safety {
+            Some(safety) => safety.tell(opened, seen),
+            None => opened,
         }
     }
 
@@ -165,13 +174,15 @@ impl Session {
         hop: &Hop,
         mode: TlsMode,
         steps: &mut Vec<Step>,
+        seen: &mut Seen,
     ) -> Result<Session, NotSent> {
         let mut watch = Stopwatch { steps, since: Instant::now() };
-        let stream = watch.step(Stage::Connect, connect(world, hop).await)?;
+        let (stream, address) = watch.step(Stage::Connect, connect(world, hop).await)?;
+        seen.address = address;
         let mut wire = Wire::new(stream);
         let mut encrypted = false;
         if mode == TlsMode::Implicit {
-            let upgraded = encrypt(wire, hop).await;
+            let upgraded = encrypt(wire, hop, seen).await;
             wire = watch.step(Stage::Tls, upgraded)?;
             encrypted = true;
         }
@@ -192,7 +203,7 @@ impl Session {
         };
         watch.answer(Stage::Hello, session.hello().await, Answer::is_yes)?;
         if !encrypted && wants_starttls(mode, &session.offered) {
-            session = watch.step(Stage::Tls, session.starttls().await)?;
+            session = watch.step(Stage::Tls, session.starttls(seen).await)?;
             watch.answer(Stage::Hello, session.hello().await, Answer::is_yes)?;
         }
         if hop.sign_in.is_some() {
@@ -249,9 +260,10 @@ impl Session {
         Ok(answer)
     }
 
-    async fn starttls(mut self) -> Result<Session, NotSent> {
+    async fn starttls(mut self, seen: &mut Seen) -> Result<Session, NotSent> {
         let limit = self.hop.limits.hello;
         if !self.offered.starttls {
+            seen.trouble = Some(TlsTrouble::new(TlsFault::NotOffered, "it offers no STARTTLS"));
             return Err(NotSent::new(Stage::Tls, "STARTTLS is required and not offered; nothing was sent"));
         }
         let answer = self.ask(Stage::Tls, b"STARTTLS\r\n", limit).await?;
@@ -263,7 +275,7 @@ impl Session {
         if dropped > 0 {
             tracing::warn!(hop = %self.hop.place, bytes = dropped, "text injected behind STARTTLS was dropped");
         }
-        self.wire = encrypt(self.wire, &self.hop).await?;
+        self.wire = encrypt(self.wire, &self.hop, seen).await?;
         self.encrypted = true;
         Ok(self)
     }
@@ -536,13 +548,15 @@ fn our_words(cannot: &CannotSay) -> Reply {
     Reply::new(code, enhanced, cannot.to_string())
 }
 
-async fn connect(world: &World, hop: &Hop) -> Result<Box<dyn Stream>, NotSent> {
+type Connection = (Box<dyn Stream>, Option<IpAddr>);
+
+async fn connect(world: &World, hop: &Hop) -> Result<Connection, NotSent> {
     let limits = &hop.limits;
     let (host, port) = match &hop.place {
         Place::Local(path) => {
             let opened = timeout(limits.connect, world.net.connect_local(path)).await;
             return match opened {
-                Ok(Ok(stream)) => Ok(stream),
+                Ok(Ok(stream)) => Ok((stream, None)),
                 Ok(Err(e)) => Err(NotSent::new(Stage::Connect, format!("{}: {e}", hop.place))),
                 Err(_) => Err(NotSent::new(Stage::Connect, format!("{}: no answer", hop.place))),
             };
@@ -555,7 +569,7 @@ async fn connect(world: &World, hop: &Hop) -> Result<Box<dyn Stream>, NotSent> {
     for address in addresses.into_iter().take(ADDRESSES_MAX) {
         let to = SocketAddr::new(address, port);
         match timeout(limits.connect, world.net.connect(to)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => return Ok((stream, Some(address))),
             Ok(Err(e)) => last = NotSent::new(Stage::Connect, format!("{to}: {e}")),
             Err(_) => {
                 let after = limits.connect.as_secs_f32();
@@ -575,29 +589,46 @@ async fn find(world: &World, host: &str, limit: Duration) -> Result<Vec<IpAddr>,
     found.map_err(|e| NotSent::new(Stage::Names, format!("{host}: {e}")))
 }
 
-async fn encrypt(wire: Wire, hop: &Hop) -> Result<Wire, NotSent> {
+async fn encrypt(wire: Wire, hop: &Hop, seen: &mut Seen) -> Result<Wire, NotSent> {
     let name = match &hop.place {
         Place::Host(host, _) => host.as_str(),
         Place::Local(_) => "localhost",
     };
     // Where plain text would do, an unknown certificate is better; where a password follows, it is not good enough.
     let verified = hop.tls != TlsMode::Opportunistic || hop.sign_in.is_some();
+    let other = |why: String| TlsTrouble::new(TlsFault::Other, why);
     let shaken = async {
         let stream = wire.into_stream();
-        if verified {
-            hop.trust.connect(name, stream).await
-        } else {
-            hop.trust.connect_unverified(name, stream).await
+        match &hop.safety {
+            Some(safety) => {
+                let trust = &safety.trust;
+                trust.connect_proved(name, stream, &safety.proof, safety.demanded).await
+            }
+            None if verified => hop.trust.connect(name, stream).await.map(|s| (s, None)).map_err(other),
+            None => hop.trust.connect_unverified(name, stream).await.map(|s| (s, None)).map_err(other),
         }
     };
-    match timeout(hop.limits.tls, shaken).await {
-        Ok(Ok(stream)) => Ok(Wire::new(stream)),
-        Ok(Err(why)) => Err(NotSent::new(Stage::Tls, words_smtp::reply::escape(why.as_bytes()))),
+    let trouble = match timeout(hop.limits.tls, shaken).await {
+        Ok(Ok((stream, trouble))) => {
+            seen.trouble = trouble;
+            return Ok(Wire::new(stream));
+        }
+        Ok(Err(trouble)) => trouble,
         Err(_) => {
             let after = hop.limits.tls.as_secs_f32();
-            Err(NotSent::new(Stage::Tls, format!("the handshake was not done after {after} s")))
+            other(format!("the handshake was not done after {after} s"))
         }
-    }
+    };
+    let why = words_smtp::reply::escape(trouble.why.as_bytes());
+    seen.trouble = Some(trouble);
+    Err(NotSent::new(Stage::Tls, why))
+}
+
+/// What was seen of the encryption while a connection was opened.
+#[derive(Default)]
+struct Seen {
+    address: Option<IpAddr>,
+    trouble: Option<TlsTrouble>,
 }
 
 /// Keeps how each stage of an opening went.
@@ -647,5 +678,7 @@ impl Stopwatch<'_> {
     }
 }
 
+#[cfg(test)]
+mod safety_tests;
 #[cfg(test)]
 mod tests;

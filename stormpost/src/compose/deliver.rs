@@ -37,6 +37,7 @@ pub fn internet(configuration: &Configuration) -> Result<Internet> {
         trust: trust(&TrustWanted::Anybody)?,
         limits: Limits::internet(),
         allow_loopback: false,
+        guard: None,
     })
 }
 
@@ -96,6 +97,7 @@ pub fn local_door(world: &World, configuration: &Configuration) -> Result<LocalD
         sign_in: None,
         helo: configuration.node.name.clone(),
         limits: Limits::primary(),
+        safety: None,
         pass_client: false,
     };
     Ok(LocalDoor::new(world.clone(), hop))

@@ -275,6 +275,7 @@ impl Host {
             sign_in: None,
             helo: OUTSIDE.to_owned(),
             limits: Limits::primary(),
+            safety: None,
             pass_client: false,
         })
     }

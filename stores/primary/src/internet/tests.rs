@@ -1,6 +1,7 @@
 use super::*;
 use crate::scripted::{Script, Server, Zone, world_with};
 use crate::tls::Trust;
+use std::sync::Mutex;
 
 fn internet() -> Internet {
     Internet {
@@ -13,6 +14,7 @@ fn internet() -> Internet {
         trust: Tls::new(&Trust::Anybody).unwrap(),
         limits: Limits::internet(),
         allow_loopback: false,
+        guard: None,
     }
 }
 
@@ -103,4 +105,50 @@ async fn a_smart_host_takes_everything_without_a_look_up() {
     let internet = Internet { smart_host: Some(smart.clone()), ..internet() };
     let hops = route(&world, &internet, "nosuch.example").await.unwrap();
     assert_eq!(hops.iter().map(|hop| &hop.place).collect::<Vec<_>>(), [&smart.place]);
+}
+
+/// Lets nobody through but one, and remembers what it was shown.
+#[derive(Debug, Default)]
+struct Doorkeeper(Mutex<Vec<(String, bool)>>);
+
+impl Guard for Doorkeeper {
+    fn wants_proof(&self) -> bool {
+        true
+    }
+
+    fn secure<'a>(
+        &'a self,
+        domain: &'a str,
+        exchangers: Vec<Exchanger>,
+    ) -> Boxed<'a, Result<Vec<Hop>, NoWay>> {
+        let shown = exchangers.iter().map(|e| (format!("{domain} {}", e.host), e.secure));
+        self.0.lock().unwrap().extend(shown);
+        let kept: Vec<Hop> =
+            exchangers.into_iter().filter(|e| e.host == "b.example").map(|e| e.hop).collect();
+        Box::pin(async move { if kept.is_empty() { Err(NoWay::Later("nobody".into())) } else { Ok(kept) } })
+    }
+}
+
+#[tokio::test]
+async fn who_may_be_gone_to_is_asked_for_each_domain_and_not_for_a_smart_host() {
+    let server = Server::new(Script::new(Protocol::Smtp));
+    let world = world_with(&server, zone());
+    let keeper = Arc::new(Doorkeeper::default());
+    let guarded = Internet { guard: Some(keeper.clone()), ..internet() };
+    let hops = route(&world, &guarded, "two.example").await.unwrap();
+    assert_eq!(hops.iter().map(|hop| hop.place.to_string()).collect::<Vec<_>>(), ["b.example:25"]);
+    assert_eq!(route(&world, &guarded, "plain.example").await.unwrap_err(), NoWay::Later("nobody".into()));
+    // This DNS proves nothing.
+    let shown = |text: &str| (text.to_owned(), false);
+    assert_eq!(
+        *keeper.0.lock().unwrap(),
+        [
+            shown("two.example a.example"),
+            shown("two.example b.example"),
+            shown("plain.example plain.example")
+        ]
+    );
+    let smart = Internet { smart_host: Some(hops[0].clone()), ..guarded };
+    assert_eq!(route(&world, &smart, "nosuch.example").await.unwrap().len(), 1);
+    assert_eq!(keeper.0.lock().unwrap().len(), 3);
 }

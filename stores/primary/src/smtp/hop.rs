@@ -1,5 +1,6 @@
 //! Where a server is, how to speak with it, and how long to wait.
 
+use super::Safety;
 use crate::tls::{Tls, TlsMode};
 use std::fmt;
 use std::net::IpAddr;
@@ -128,6 +129,8 @@ pub struct Hop {
     pub helo: String,
     /// How long to wait for what.
     pub limits: Limits,
+    /// What the server's domain demands of the encryption, where that was looked up; it goes before `tls` and `trust`.
+    pub safety: Option<Safety>,
     /// Whether to pass on the address of the client that brought the message (`XCLIENT`), when that is offered.
     pub pass_client: bool,
 }

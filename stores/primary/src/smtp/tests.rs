@@ -20,6 +20,7 @@ fn hop(protocol: Protocol) -> Hop {
         sign_in: None,
         helo: "edge.example".into(),
         limits: Limits::primary(),
+        safety: None,
         pass_client: false,
     }
 }

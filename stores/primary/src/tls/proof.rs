@@ -111,10 +111,9 @@ fn fault_of(error: &Error) -> TlsFault {
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsFault::Expired,
-        CertificateError::UnknownIssuer => TlsFault::Untrusted,
         // What our own look at the DNS's records says.
         CertificateError::ApplicationVerificationFailure => TlsFault::NotNamed,
-        _ => TlsFault::Other,
+        _ => TlsFault::Untrusted,
     }
 }
 

@@ -83,7 +83,7 @@ fn a_server_is_known_by_who_signed_it_for_its_name_and_time() {
             assert!(!judged(&authority, &["a.example"], &good.server, &with), "{case}: another name");
             assert!(!judged(&authority, &[], &good.server, &with), "{case}: no name");
             assert!(
-                !judged(&authority, &names, &other.server, &[other.authority.clone()]),
+                !judged(&authority, &names, &other.server, std::slice::from_ref(&other.authority)),
                 "{case}: another's"
             );
             assert!(!judged(&authority, &names, &other.server, &with), "{case}: not signed by it");
@@ -91,7 +91,10 @@ fn a_server_is_known_by_who_signed_it_for_its_name_and_time() {
             let alone = (selector, matching) == (0, 0);
             assert_eq!(judged(&authority, &names, &good.server, &[]), alone, "{case}: without it");
             let old = [record(2, selector, matching, &expired.authority)];
-            assert!(!judged(&old, &names, &expired.server, &[expired.authority.clone()]), "{case}: expired");
+            assert!(
+                !judged(&old, &names, &expired.server, std::slice::from_ref(&expired.authority)),
+                "{case}: expired"
+            );
             // The server's own certificate is no authority.
             let own = [record(2, selector, matching, &good.server)];
             assert!(!judged(&own, &names, &good.server, &with), "{case}: itself");
