@@ -2,12 +2,13 @@
 
 use crate::arrive::Placed;
 use crate::content::IdentityBuilder;
-use crate::event::{By, Event};
+use crate::event::{By, Event, Together};
 use crate::folder::{Folder, SpecialUse, canonical};
 use crate::open::Mailboxes;
-use crate::{Flags, MailboxError};
+use crate::{Flags, FolderId, MailboxError};
+use std::ops::Range;
 use stores_log::{Body, BodyWriter};
-use words_mail::{AccountId, Time, TraceTag};
+use words_mail::{AccountId, Time, TraceId, TraceTag};
 
 /// What is longer than this goes to a file of its own while it still comes in.
 const INLINE_MAX: usize = 128 * 1024;
@@ -99,51 +100,105 @@ impl Append {
     ///
     /// # Errors
     /// When the log does not take it.
-    pub async fn finish(mut self, appendix: Appendix) -> Result<Placed, MailboxError> {
-        let mailboxes = self.mailboxes.clone();
-        let key = mailboxes.inner.trace_key.as_ref();
-        let trace = key.and_then(|key| TraceTag::find(self.identity.header(), key));
-        let sent = self.folder.special == Some(SpecialUse::Sent);
-        let _filing = if sent {
-            let filing = mailboxes.inner.desk.filing(&self.account).lock().await;
-            let ours = mailboxes.recently_sent(&self.folder, false)?;
-            let same = match trace.and_then(|trace| ours.iter().find(|m| m.trace == Some(trace))) {
-                Some(same) => Some(same.uid),
-                None if ours.is_empty() => None,
-                None => {
-                    let identity = std::mem::take(&mut self.identity).finish();
-                    mailboxes.same_as(&identity, ours)?.map(|m| m.uid)
-                }
-            };
-            if let Some(uid) = same {
-                return mailboxes.placed(self.folder.id, uid, false);
-            }
-            Some(filing)
+    pub async fn finish(self, appendix: Appendix) -> Result<Placed, MailboxError> {
+        let placed = Append::finish_together(vec![(self, appendix)]).await?;
+        placed.into_iter().next().ok_or(MailboxError::NoFolder)
+    }
+
+    /// The same for several messages that were begun for one folder: all are there on return, or none ever is, whatever
+    /// fails meanwhile (RFC 3502 §6.3.11).
+    ///
+    /// # Errors
+    /// When the log does not take all of them.
+    pub async fn finish_together(mut all: Vec<(Append, Appendix)>) -> Result<Vec<Placed>, MailboxError> {
+        let Some((first, _)) = all.first() else { return Ok(Vec::new()) };
+        let (mailboxes, account, folder) =
+            (first.mailboxes.clone(), first.account.clone(), first.folder.clone());
+        let filing = if folder.special == Some(SpecialUse::Sent) {
+            Some(mailboxes.inner.desk.filing(&account).lock().await)
         } else {
             None
         };
-        let body = match self.file.take() {
-            Some(file) => Body::File(file.finish().await?),
-            None => Body::Inline(std::mem::take(&mut self.inline)),
-        };
-        let (account, folder, size) = (self.account.clone(), self.folder.id, self.size);
-        let date = appendix.date.unwrap_or_else(|| mailboxes.now());
-        let ticket = mailboxes.enqueue(body, |numbers, inner| {
-            Ok(Event::Appended {
-                account,
-                folder,
-                uid: numbers.uids(inner, folder, 1)?,
-                modseq: numbers.modseq(inner, folder)?,
-                trace,
-                date,
-                size,
-                flags: appendix.flags,
-                by: appendix.by,
-            })
-        })?;
-        match ticket.done().await?.placed {
-            Some((id, uid)) => mailboxes.placed(id, uid, true),
-            None => Err(MailboxError::NoFolder),
+        let mut placed = Vec::with_capacity(all.len());
+        let (mut bodies, mut said) = (Vec::new(), Vec::new());
+        for (append, appendix) in &mut all {
+            let key = mailboxes.inner.trace_key.as_ref();
+            let trace = key.and_then(|key| TraceTag::find(append.identity.header(), key));
+            if filing.is_some()
+                && let Some(uid) = append.filed_by_us(trace)?
+            {
+                placed.push(Some(mailboxes.placed(folder.id, uid, false)?));
+                continue;
+            }
+            placed.push(None);
+            bodies.push(match append.file.take() {
+                Some(file) => Body::File(file.finish().await?),
+                None => Body::Inline(std::mem::take(&mut append.inline)),
+            });
+            said.push((trace, append.size, appendix.clone()));
         }
+        let mut fresh = file_together(&mailboxes, &account, folder.id, bodies, said).await?;
+        let one = |place: Option<Placed>| match place {
+            Some(place) => Ok(place),
+            None => mailboxes.placed(folder.id, fresh.next().ok_or(MailboxError::NoFolder)?, true),
+        };
+        placed.into_iter().map(one).collect()
+    }
+
+    /// The UID of the copy of this message that Stormpost itself filed into Sent a moment ago.
+    fn filed_by_us(&mut self, trace: Option<TraceId>) -> Result<Option<u32>, MailboxError> {
+        let ours = self.mailboxes.recently_sent(&self.folder, false)?;
+        if let Some(same) = trace.and_then(|trace| ours.iter().find(|m| m.trace == Some(trace))) {
+            return Ok(Some(same.uid));
+        }
+        if ours.is_empty() {
+            return Ok(None);
+        }
+        let identity = std::mem::take(&mut self.identity).finish();
+        Ok(self.mailboxes.same_as(&identity, ours)?.map(|m| m.uid))
+    }
+}
+
+/// Hands messages to the log as one and waits until they are visible; their UIDs.
+async fn file_together(
+    mailboxes: &Mailboxes,
+    account: &AccountId,
+    folder: FolderId,
+    bodies: Vec<Body>,
+    said: Vec<(Option<TraceId>, u64, Appendix)>,
+) -> Result<Range<u32>, MailboxError> {
+    let of = u32::try_from(bodies.len()).map_err(|_| MailboxError::NoUid)?;
+    if of == 0 {
+        return Ok(0..0);
+    }
+    let mut first = 0;
+    let tickets = mailboxes.enqueue_together(bodies, |numbers, inner| {
+        first = numbers.uids(inner, folder, of)?;
+        let modseq = numbers.modseq(inner, folder)?;
+        let event = |(uid, (trace, size, appendix)): (u32, (_, _, Appendix))| Event::Appended {
+            account: account.clone(),
+            folder,
+            uid,
+            modseq,
+            trace,
+            date: appendix.date.unwrap_or_else(|| mailboxes.now()),
+            size,
+            flags: appendix.flags,
+            by: appendix.by,
+            together: (of > 1).then_some(Together { first, of }),
+        };
+        Ok((first..).zip(said).map(event).collect())
+    })?;
+    let (mut failed, mut there) = (None, 0);
+    for ticket in tickets {
+        match ticket.done().await {
+            Ok(effect) => there = effect.uids.count(),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None if there == u64::from(of) => Ok(first..first.saturating_add(of)),
+        None => Err(MailboxError::NoFolder),
     }
 }

@@ -3,10 +3,10 @@
 use crate::MailboxError;
 use crate::event::{EVENT_V1, Event};
 use crate::open::{Inner, JUMP, identity};
-use crate::view::{Effect, Entry, Stamp};
+use crate::view::{Effect, Entry, Found, Stamp};
 use std::sync::Arc;
 use std::time::Duration;
-use stores_log::{AppendError, Appended, Body, Draft, Pending, Position};
+use stores_log::{AppendError, Appended, Body, Draft, Pending};
 use tokio::sync::{mpsc, watch};
 
 /// How many events may wait to become visible; beyond it callers hear `Busy`.
@@ -34,7 +34,7 @@ type Confirmed = (Stamp, Entry, Done);
 pub struct Applier {
     inner: Arc<Inner>,
     entries: mpsc::Receiver<Waiting>,
-    facts: mpsc::Receiver<(bool, Position, Vec<u8>)>,
+    facts: mpsc::Receiver<Found>,
     jump: bool,
     /// Whether the view knows which log it is of.
     named: bool,
@@ -46,7 +46,7 @@ impl Applier {
     pub(crate) fn new(
         inner: Arc<Inner>,
         entries: mpsc::Receiver<Waiting>,
-        facts: mpsc::Receiver<(bool, Position, Vec<u8>)>,
+        facts: mpsc::Receiver<Found>,
         jump: bool,
         named: bool,
     ) -> Applier {
@@ -70,7 +70,7 @@ impl Applier {
                     biased;
                     entry = self.entries.recv() => entry,
                     Some(found) = self.facts.recv() => {
-                        self.keep_facts(found);
+                        self.keep(found);
                         continue;
                     }
                     _ = shutdown.wait_for(|stop| *stop), if !ending => {
@@ -183,14 +183,14 @@ impl Applier {
         Ok(())
     }
 
-    fn keep_facts(&mut self, first: (bool, Position, Vec<u8>)) {
+    fn keep(&mut self, first: Found) {
         let mut found = vec![first];
         while found.len() < BATCH_MAX
             && let Ok(next) = self.facts.try_recv()
         {
             found.push(next);
         }
-        if let Err(error) = self.inner.view.keep_facts(&found) {
+        if let Err(error) = self.inner.view.keep(&found) {
             tracing::debug!(%error, "what was found out about messages was not kept");
         }
     }
@@ -208,7 +208,7 @@ impl Applier {
                     self.show(vec![(stamp, Entry::Event(event), Box::new(|_| ()))], shutdown).await?;
                     tracing::warn!(
                         by = JUMP,
-                        "the end of the mailbox log is doubtful: UIDs and MODSEQs jump"
+                        "the end of the mailbox log may be missing: UIDs and MODSEQs jump"
                     );
                     self.inner.desk.jumped();
                     return Ok(());

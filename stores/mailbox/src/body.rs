@@ -1,16 +1,20 @@
 //! Where the bytes of a message are, and how they are read.
 
 use crate::MailboxError;
-use crate::content::{Facts, HEADER_BYTES_MAX, Span};
+use crate::content::{Facts, HEADER_BYTES_MAX, Keys, Span};
 use crate::open::Mailboxes;
-use crate::view::Message;
+use crate::view::{Derived, Found, Message};
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 use stores_log::Position;
 use words_mail::TraceId;
 
 /// How many messages' facts wait to be kept; more are found out again later.
 pub(crate) const FACTS_WAITING_MAX: usize = 256;
+
+/// How long one waits for room to keep what was found out.
+const KEEP_TIME: Duration = Duration::from_millis(100);
 
 /// How much is read at once when bytes are passed over.
 const SKIP_BYTES: usize = 64 * 1024;
@@ -132,9 +136,37 @@ impl Mailboxes {
         let facts = Facts::read(body).map_err(|e| MailboxError::Body(e.to_string()))?;
         // Written by the one that applies events; with too much waiting it is found out again next time.
         if let Ok(content) = serde_json::to_vec(&facts) {
-            let _ = self.inner.found.try_send((own, position, content));
+            let _ = self.inner.found.try_send(Found { what: Derived::Facts, own, position, content });
         }
         Ok(Arc::new(facts))
+    }
+
+    /// What messages are put in order by: found out by reading their headers once, then kept. One that cannot be read
+    /// has nothing to be put in order by.
+    ///
+    /// # Errors
+    /// When the view cannot be read.
+    pub async fn keys(&self, messages: &[Message]) -> Result<Vec<Keys>, MailboxError> {
+        let mut keys = Vec::with_capacity(messages.len());
+        for (message, known) in messages.iter().zip(self.view()?.keys(messages)?) {
+            if let Some(known) = known.and_then(|content| serde_json::from_slice(&content).ok()) {
+                keys.push(known);
+                continue;
+            }
+            let Ok(header) = self.header(&message.body) else {
+                keys.push(Keys::default());
+                continue;
+            };
+            let found = Keys::of(&header);
+            if let Ok(content) = serde_json::to_vec(&found) {
+                let (own, position) = message.body.key();
+                let found = Found { what: Derived::Keys, own, position, content };
+                // Waited for a little, so that a large mailbox is read once only; others are served meanwhile.
+                let _ = tokio::time::timeout(KEEP_TIME, self.inner.found.send(found)).await;
+            }
+            keys.push(found);
+        }
+        Ok(keys)
     }
 }
 

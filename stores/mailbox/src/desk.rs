@@ -127,6 +127,13 @@ impl Ticket {
 }
 
 /// Waits for something to become visible, but not for ever.
+fn full(error: &mpsc::error::TrySendError<()>) -> MailboxError {
+    MailboxError::Append(match error {
+        mpsc::error::TrySendError::Full(()) => stores_log::AppendError::Busy,
+        mpsc::error::TrySendError::Closed(()) => stores_log::AppendError::Closed,
+    })
+}
+
 pub(crate) async fn within<T>(
     visible: impl Future<Output = Result<T, MailboxError>>,
 ) -> Result<T, MailboxError> {
@@ -153,6 +160,29 @@ impl Mailboxes {
         Ok(Ticket(ticket))
     }
 
+    /// The same for several events that stand one after another in the log. When the log refuses one of them, none
+    /// after it is handed over.
+    pub(crate) fn enqueue_together(
+        &self,
+        bodies: Vec<Body>,
+        make: impl FnOnce(&mut Numbers, &Inner) -> Result<Vec<Event>, MailboxError>,
+    ) -> Result<Vec<Ticket>, MailboxError> {
+        let mut numbers = lock(&self.inner.desk.numbers);
+        let places = self.inner.desk.queue.try_reserve_many(bodies.len()).map_err(|error| full(&error))?;
+        let events = make(&mut numbers, &self.inner)?;
+        let mut tickets = Vec::with_capacity(bodies.len());
+        for ((place, event), body) in places.zip(events).zip(bodies) {
+            let pending = self.hand_over(&event, body)?;
+            let (tell, ticket) = oneshot::channel();
+            let done = Box::new(move |effect| {
+                let _ = tell.send(effect);
+            });
+            place.send(Waiting { entry: Entry::Event(event), pending, done });
+            tickets.push(Ticket(ticket));
+        }
+        Ok(tickets)
+    }
+
     pub(crate) fn hand_over(&self, event: &Event, body: Body) -> Result<Pending, MailboxError> {
         let meta = serde_json::to_vec(event).map_err(|e| MailboxError::Log(e.to_string()))?;
         let pending = self.inner.log.enqueue(Draft { kind: EVENT_V1, meta, body })?;
@@ -163,12 +193,7 @@ impl Mailboxes {
     /// Room for one more among what waits to become visible; taken before the log is, so that nothing gets into
     /// the log that nobody would apply.
     pub(crate) fn place(&self) -> Result<mpsc::Permit<'_, Waiting>, MailboxError> {
-        self.inner.desk.queue.try_reserve().map_err(|error| {
-            MailboxError::Append(match error {
-                mpsc::error::TrySendError::Full(()) => stores_log::AppendError::Busy,
-                mpsc::error::TrySendError::Closed(()) => stores_log::AppendError::Closed,
-            })
-        })
+        self.inner.desk.queue.try_reserve().map_err(|error| full(&error))
     }
 
     pub(crate) fn numbers(&self) -> std::sync::MutexGuard<'_, Numbers> {

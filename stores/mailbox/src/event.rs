@@ -38,6 +38,16 @@ pub struct Opened {
     pub special: Option<SpecialUse>,
 }
 
+/// Messages that are put into a folder all or none. Their records stand one after another in the log, their UIDs are
+/// in a row, and nothing is shown of them before the last is there: a record that is missing voids the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Together {
+    /// The UID of the first.
+    pub first: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
 /// One fact. The numbers in it (folder, UID, MODSEQ) were allotted before it was written, so whoever applies the
 /// events in the order of the log gets the same mailboxes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +151,9 @@ pub enum Event {
         flags: Flags,
         /// Who did it.
         by: By,
+        /// It came with others, all of which are put there or none (RFC 3502 §6.3.11).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        together: Option<Together>,
     },
     /// A message of the journal was found to be one that a client had filed already: it is that one.
     Recognised {

@@ -35,7 +35,7 @@ pub use body::{Bodies, BodyAt, MessageReader};
 pub use change::{Copied, Stored};
 pub use changes::{Change, KnownMessage};
 pub use error::MailboxError;
-pub use event::{Attempt, By, Event, Opened};
+pub use event::{Attempt, By, Event, Opened, Together};
 pub use flags::{Flags, How, KEYWORD_BYTES_MAX, KEYWORDS_MAX};
 pub use folder::{
     Counts, FOLDERS_MAX, Folder, FolderId, INBOX, LEVELS_MAX, NAME_BYTES_MAX, SEPARATOR, STANDARD,

@@ -44,6 +44,16 @@ impl Mailboxes {
         self.view()?.counts(folder)?.ok_or(MailboxError::NoFolder)
     }
 
+    /// Messages and bytes of an account, in all its folders.
+    pub fn usage(&self, account: &AccountId) -> Result<(u64, u64), MailboxError> {
+        self.view()?.usage(account)
+    }
+
+    /// Bytes of the messages with `\Deleted` in a folder.
+    pub fn deleted_bytes(&self, folder: FolderId) -> Result<u64, MailboxError> {
+        self.view()?.deleted_bytes(folder)
+    }
+
     /// A folder with the UIDs in it.
     pub fn snapshot(&self, folder: FolderId) -> Result<Snapshot, MailboxError> {
         self.view()?.snapshot(folder)?.ok_or(MailboxError::NoFolder)

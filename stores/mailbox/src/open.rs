@@ -5,7 +5,7 @@ use crate::applier::{self, Applier};
 use crate::body::{Bodies, FACTS_WAITING_MAX};
 use crate::desk::Desk;
 use crate::event::{ATTEMPT_V1, EVENT_V1};
-use crate::view::{Applied, Entry, Stamp, View, ViewPlace};
+use crate::view::{Applied, Entry, Found, Stamp, View, ViewPlace};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub(crate) struct Inner {
     pub(crate) bodies: Arc<dyn Bodies>,
     pub(crate) trace_key: Option<TraceKey>,
     pub(crate) desk: Desk,
-    pub(crate) found: mpsc::Sender<(bool, Position, Vec<u8>)>,
+    pub(crate) found: mpsc::Sender<Found>,
     /// Told anew whenever something became visible in an account.
     pub(crate) watchers: Mutex<HashMap<AccountId, watch::Sender<u64>>>,
 }
@@ -81,6 +81,30 @@ impl Mailboxes {
         options: MailboxOptions,
         bodies: Arc<dyn Bodies>,
     ) -> Result<Ready, MailboxError> {
+        Mailboxes::open_with(world, keys, options, bodies, false)
+    }
+
+    /// The same after a backup was brought back: UIDs may have been shown that the log does not know, so UIDNEXT and MODSEQ
+    /// of every folder jump before anything is served, as when the end of the log is doubtful.
+    ///
+    /// # Errors
+    /// As [`Mailboxes::open`].
+    pub fn open_restored(
+        world: &World,
+        keys: KeyRing,
+        options: MailboxOptions,
+        bodies: Arc<dyn Bodies>,
+    ) -> Result<Ready, MailboxError> {
+        Mailboxes::open_with(world, keys, options, bodies, true)
+    }
+
+    fn open_with(
+        world: &World,
+        keys: KeyRing,
+        options: MailboxOptions,
+        bodies: Arc<dyn Bodies>,
+        restored: bool,
+    ) -> Result<Ready, MailboxError> {
         let (log, writer, recovery) =
             Log::open(world, keys, LogOptions { kind: LogKind::Mailbox, ..options.log })?;
         let reader = log.reader();
@@ -88,7 +112,7 @@ impl Mailboxes {
         view.forget_attempts(world.clock.now().before(ATTEMPTS_KEPT))?;
         let (queue, entries) = mpsc::channel(applier::QUEUE_MAX);
         let (found, facts) = mpsc::channel(FACTS_WAITING_MAX);
-        let jump = recovery.tail_doubtful;
+        let jump = recovery.tail_doubtful || restored;
         let desk = Desk::new(queue, view.folder_next()?, jump);
         let inner = Arc::new(Inner {
             world: world.clone(),

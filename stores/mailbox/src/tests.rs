@@ -3,6 +3,7 @@
 mod crash;
 mod rebuild;
 mod story;
+mod together;
 
 use crate::*;
 use std::collections::HashMap;

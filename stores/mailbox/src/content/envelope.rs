@@ -133,6 +133,25 @@ pub fn sent(header: &[u8]) -> Option<i64> {
     }
 }
 
+/// The moment the `Date:` line names: seconds since 1970, UTC.
+pub(super) fn sent_at(header: &[u8]) -> Option<i64> {
+    let field = Fields::first(header, "date")?;
+    match MessageStream::new(&ended(&field)).parse_date() {
+        HeaderValue::DateTime(date) if date.is_valid() => Some(date.to_timestamp()),
+        _ => None,
+    }
+}
+
+/// What stands before the `@` of the first address of a field (RFC 5256 §3).
+pub(super) fn first_local(header: &[u8], name: &str) -> String {
+    let parties = Fields::first(header, name).map(|field| addresses(&field)).unwrap_or_default();
+    let local = parties.into_iter().find_map(|party| match party {
+        Party::Address { local, .. } => Some(local).filter(|local| local != NO_LOCAL),
+        _ => None,
+    });
+    local.unwrap_or_default()
+}
+
 /// The parser reads up to a line end; a header cut short has none. Bytes that are no UTF-8 are most likely Latin-1, as
 /// careless senders write it, and nothing is lost by taking them for it.
 fn ended(field: &Field<'_>) -> Vec<u8> {
@@ -206,9 +225,14 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
-fn cut(mut text: String) -> String {
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate((0..=TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+fn cut(text: String) -> String {
+    cut_at(text, TEXT_BYTES_MAX)
+}
+
+/// A text of at most so many bytes.
+pub(super) fn cut_at(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate((0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
     }
     text
 }

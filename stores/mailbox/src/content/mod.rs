@@ -4,12 +4,14 @@
 mod envelope;
 mod header;
 mod identity;
+mod keys;
 mod structure;
 mod text;
 
 pub use envelope::{ImapEnvelope, Party, sent, unstructured};
 pub use header::{Field, Fields, unfolded};
 pub use identity::{Identity, IdentityBuilder};
+pub use keys::Keys;
 pub use structure::{Disposition, Nested, Part, Span, Structure};
 pub use text::decoded;
 

@@ -151,3 +151,25 @@ async fn when_the_end_of_the_log_may_be_missing_uids_jump_before_anything_is_ser
     assert!(!again.recovery.tail_doubtful);
     assert_eq!(again.mailboxes.dump().unwrap(), dump);
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_backup_was_brought_back_no_uid_means_another_message() {
+    let mut node = Node::new(79);
+    let run = node.start();
+    run.mailboxes.open_account(&anna()).await.unwrap();
+    run.mailboxes.append(&anna(), "INBOX", b"A: b\r\n\r\n", appendix(&[])).await.unwrap();
+    run.stop().await;
+    // Copies are whole to their last record, so nothing in the log says that anything is missing.
+    let before = node.open();
+    assert!(!before.recovery.tail_doubtful);
+    drop(before);
+    let shown_since = 2;
+    let options = node.options();
+    let bodies = node.bodies();
+    let ready = Mailboxes::open_restored(&node.world(), node.keys(), options, bodies).unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(ready.writer.run(stopped.clone()));
+    tokio::spawn(ready.applier.run(stopped));
+    let placed = ready.mailboxes.append(&anna(), "INBOX", b"C: d\r\n\r\n", appendix(&[])).await.unwrap();
+    assert!(placed.uid > 1_000_000 && placed.uid > shown_since, "{placed:?}");
+}

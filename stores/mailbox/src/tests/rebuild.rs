@@ -7,6 +7,7 @@ use stores_log::AppendError;
 enum Act {
     Arrive(u8, usize),
     Append(usize, u8),
+    Together(usize, u8),
     Store(usize, u32, u32, How, u8),
     Copy(usize, u32, u32, usize),
     Move(usize, u32, u32, usize),
@@ -27,6 +28,7 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => (0u8..20, name.clone()).prop_map(|(n, f)| Act::Arrive(n, f)),
         3 => (name.clone(), 0u8..20).prop_map(|(f, n)| Act::Append(f, n)),
+        2 => (name.clone(), 0u8..4).prop_map(|(f, n)| Act::Together(f, n)),
         3 => (name.clone(), span(), prop::sample::select(vec![How::Add, How::Remove, How::Set]), 0u8..32)
             .prop_map(|(f, (a, b), how, bits)| Act::Store(f, a, b, how, bits)),
         2 => (name.clone(), span(), name.clone()).prop_map(|(f, (a, b), t)| Act::Copy(f, a, b, t)),
@@ -58,6 +60,15 @@ async fn perform(node: &Node, run: &Running, act: &Act) -> Result<(), MailboxErr
                 .append(&account, NAMES[*folder], text.as_bytes(), appendix(&["\\Seen", "key"]))
                 .await
                 .map(|_| ())
+        }
+        Act::Together(folder, count) => {
+            let mut all = Vec::new();
+            for n in 0..*count {
+                let mut append = boxes.begin_append(&account, NAMES[*folder]).await?;
+                append.write(format!("Subject: together {n}\r\n\r\n").as_bytes()).await?;
+                all.push((append, appendix(&["\\Draft"])));
+            }
+            Append::finish_together(all).await.map(|_| ())
         }
         Act::Store(folder, first, last, how, bits) => {
             let folder = boxes.folder(&account, NAMES[*folder])?.id;

@@ -2,8 +2,8 @@
 //! log gives the same view on every node and after every crash.
 
 use super::schema::{self, number, signed};
-use super::{Applied, View};
-use crate::event::{Attempt, By, Event, Opened};
+use super::{Applied, Derived, Found, View};
+use crate::event::{Attempt, By, Event, Opened, Together};
 use crate::{Flags, FolderId, UidRanges};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use stores_log::Position;
@@ -35,6 +35,8 @@ pub(crate) struct Effect {
     pub(crate) placed: Option<(FolderId, u32)>,
     /// Whether the folder it was about did not exist any more, or its name was taken.
     pub(crate) missed: bool,
+    /// Whether it waits for others, without which it is void.
+    pub(crate) held: bool,
 }
 
 impl Effect {
@@ -55,10 +57,15 @@ impl View {
     }
 
     /// Keeps what was found out about a message; it may be lost at any time.
-    pub(crate) fn keep_facts(&self, found: &[(bool, Position, Vec<u8>)]) -> Result<()> {
+    pub(crate) fn keep(&self, found: &[Found]) -> Result<()> {
         self.write(|sql| {
-            let mut insert = sql.prepare_cached("INSERT OR REPLACE INTO facts VALUES(?1, ?2, ?3, ?4)")?;
-            for (own, position, content) in found {
+            let mut facts = sql.prepare_cached("INSERT OR REPLACE INTO facts VALUES(?1, ?2, ?3, ?4)")?;
+            let mut keys = sql.prepare_cached("INSERT OR REPLACE INTO keys VALUES(?1, ?2, ?3, ?4)")?;
+            for Found { what, own, position, content } in found {
+                let insert = match what {
+                    Derived::Facts => &mut facts,
+                    Derived::Keys => &mut keys,
+                };
                 insert.execute(params![own, signed(position.segment), signed(position.offset), content])?;
             }
             Ok(())
@@ -71,9 +78,12 @@ impl View {
             let mut insert = sql.prepare_cached("INSERT OR IGNORE INTO collected VALUES(?1, ?2)")?;
             let mut forget =
                 sql.prepare_cached("DELETE FROM facts WHERE own = 1 AND segment = ?1 AND place = ?2")?;
+            let mut forget_keys =
+                sql.prepare_cached("DELETE FROM keys WHERE own = 1 AND segment = ?1 AND place = ?2")?;
             for position in gone {
                 insert.execute(params![signed(position.segment), signed(position.offset)])?;
                 forget.execute(params![signed(position.segment), signed(position.offset)])?;
+                forget_keys.execute(params![signed(position.segment), signed(position.offset)])?;
             }
             Ok(())
         })
@@ -122,8 +132,10 @@ impl Apply<'_> {
                 if let Some(account) = event.account()
                     && event.by() == By::Person
                     && !effect.missed
+                    && !effect.held
                 {
-                    self.note_change(account)?;
+                    let Stamp { seq, position, .. } = *self.stamp;
+                    self.note_change(account, seq, position)?;
                 }
                 Ok(effect)
             }
@@ -149,7 +161,7 @@ impl Apply<'_> {
                 Ok(Effect::default())
             }
             Event::Arrived { account, trace, .. } => self.arrive(event, account, *trace),
-            Event::Appended { folder, uid, modseq, trace, date, size, flags, .. } => {
+            Event::Appended { account, folder, uid, modseq, trace, date, size, flags, by, together } => {
                 let row = Row {
                     uid: *uid,
                     modseq: *modseq,
@@ -161,7 +173,10 @@ impl Apply<'_> {
                     segment: signed(self.stamp.position.segment),
                     place: signed(self.stamp.position.offset),
                 };
-                self.place(*folder, &row)
+                match together {
+                    None => self.place(*folder, &row),
+                    Some(together) => self.hold(account, *folder, &row, *by, *together),
+                }
             }
             Event::Recognised { account, folder, uid, trace } => {
                 self.recognise(account, *folder, *uid, *trace)
@@ -208,8 +223,7 @@ impl Apply<'_> {
         Ok(self.sql.last_insert_rowid())
     }
 
-    fn note_change(&self, account: &AccountId) -> Result<()> {
-        let Stamp { seq, position, .. } = *self.stamp;
+    fn note_change(&self, account: &AccountId, seq: u64, position: Position) -> Result<()> {
         let id = self.account(account)?;
         self.sql.prepare_cached("INSERT OR IGNORE INTO changes VALUES(?1, ?2, ?3, ?4)")?.execute(params![
             id,
@@ -369,6 +383,91 @@ impl Apply<'_> {
             placed: Some((folder, row.uid)),
             ..Effect::default()
         })
+    }
+
+    /// One of several messages that are put into a folder all or none: with the last of them all are.
+    fn hold(
+        &self,
+        account: &AccountId,
+        folder: FolderId,
+        row: &Row,
+        by: By,
+        together: Together,
+    ) -> Result<Effect> {
+        let Together { first, of } = together;
+        // Whatever becomes of them, their UIDs are given.
+        let next = u64::from(first) + u64::from(of);
+        let there = self
+            .sql
+            .prepare_cached("UPDATE folders SET uidnext = min(max(uidnext, ?2), 4294967295) WHERE id = ?1")?
+            .execute(params![signed(folder.0), signed(next)])?;
+        if u64::from(row.uid) + 1 < next {
+            self.put_aside(folder, first, row)?;
+            return Ok(Effect { held: true, ..Effect::default() });
+        }
+        let halves = self.halves(folder, first)?;
+        if halves.len() + 1 != of as usize || there == 0 {
+            // Kept where its body can be found and collected.
+            self.put_aside(folder, first, row)?;
+            return Ok(Effect::missed());
+        }
+        for (seq, half) in &halves {
+            self.place(folder, half)?;
+            if by == By::Person {
+                let position = Position { segment: number(half.segment), offset: number(half.place) };
+                self.note_change(account, *seq, position)?;
+            }
+        }
+        self.sql
+            .prepare_cached("DELETE FROM halves WHERE folder = ?1 AND first = ?2")?
+            .execute(params![signed(folder.0), first])?;
+        let effect = self.place(folder, row)?;
+        Ok(Effect { uids: UidRanges::span(first, row.uid), ..effect })
+    }
+
+    fn put_aside(&self, folder: FolderId, first: u32, row: &Row) -> Result<()> {
+        self.sql
+            .prepare_cached(
+                "INSERT INTO halves VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            )?
+            .execute(params![
+                signed(folder.0),
+                first,
+                row.uid,
+                signed(row.modseq),
+                row.date,
+                row.size,
+                row.flags.bits(),
+                row.flags.keyword_text(),
+                row.trace,
+                row.segment,
+                row.place,
+                signed(self.stamp.seq),
+                self.stamp.at.0
+            ])?;
+        Ok(())
+    }
+
+    fn halves(&self, folder: FolderId, first: u32) -> Result<Vec<(u64, Row)>> {
+        let mut select = self.sql.prepare_cached(
+            "SELECT uid, date, size, flags, keywords, trace, segment, place, modseq, seq FROM halves
+             WHERE folder = ?1 AND first = ?2 ORDER BY uid",
+        )?;
+        let rows = select.query_map(params![signed(folder.0), first], |row| {
+            let half = Row {
+                uid: row.get(0)?,
+                date: row.get(1)?,
+                size: row.get(2)?,
+                flags: Flags::from_parts(row.get(3)?, row.get_ref(4)?.as_str()?),
+                trace: row.get(5)?,
+                own: true,
+                segment: row.get(6)?,
+                place: row.get(7)?,
+                modseq: number(row.get(8)?),
+            };
+            Ok((number(row.get(9)?), half))
+        })?;
+        rows.collect()
     }
 
     fn count(&self, folder: FolderId, sign: i64, flags: &Flags, size: i64) -> Result<()> {

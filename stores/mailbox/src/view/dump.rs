@@ -4,9 +4,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result};
 use std::fmt::Write;
 
-/// Tables that follow from the log, in a fixed order. `facts` and `collected` are not among them: they may be lost at
+/// Tables that follow from the log, in a fixed order. `facts`, `keys` and `collected` are not among them: they may be lost at
 /// any time.
-const TABLES: [(&str, &str); 9] = [
+const TABLES: [(&str, &str); 10] = [
     ("state", "one"),
     ("accounts", "id"),
     ("folders", "id"),
@@ -16,6 +16,7 @@ const TABLES: [(&str, &str); 9] = [
     ("arrivals", "account, trace"),
     ("attempts", "trace, recipient, destination"),
     ("changes", "account, seq"),
+    ("halves", "folder, first, uid"),
 ];
 
 pub(super) fn dump(sql: &Connection) -> Result<String> {

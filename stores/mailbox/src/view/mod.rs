@@ -31,6 +31,24 @@ pub enum ViewPlace {
     Memory,
 }
 
+/// What is kept of messages although it could be found out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Derived {
+    /// Envelope and structure.
+    Facts,
+    /// What messages are put in order by.
+    Keys,
+}
+
+/// Something that was found out about a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) what: Derived,
+    pub(crate) own: bool,
+    pub(crate) position: Position,
+    pub(crate) content: Vec<u8>,
+}
+
 /// How far the log has been applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Applied {

@@ -100,6 +100,16 @@ pub(crate) fn trace_id(bytes: &[u8]) -> Option<TraceId> {
     Some(TraceId::new(Time(millis * 1_000), random.try_into().ok()?))
 }
 
+impl Message {
+    /// An id that says the same of every copy of the message and of no other, for ever (RFC 8474 §5.1).
+    pub fn email_id(&self) -> String {
+        match &self.body {
+            BodyAt::Journal { trace, .. } => format!("M{trace}"),
+            BodyAt::Own { position } => format!("P{}-{}", position.segment, position.offset),
+        }
+    }
+}
+
 impl View {
     fn account_row(sql: &Connection, account: &AccountId) -> Result<Option<i64>> {
         sql.prepare_cached("SELECT id FROM accounts WHERE name = ?1")?
@@ -402,6 +412,44 @@ impl View {
         })
     }
 
+    /// What these messages are put in order by, as far as it is known.
+    pub(crate) fn keys(&self, messages: &[Message]) -> Result<Vec<Option<Vec<u8>>>, MailboxError> {
+        self.read(|sql| {
+            let mut select = sql
+                .prepare_cached("SELECT content FROM keys WHERE own = ?1 AND segment = ?2 AND place = ?3")?;
+            let known = messages.iter().map(|message| {
+                let (own, position) = message.body.key();
+                select
+                    .query_row(params![own, signed(position.segment), signed(position.offset)], |row| {
+                        row.get(0)
+                    })
+                    .optional()
+            });
+            known.collect()
+        })
+    }
+
+    /// Messages and bytes of an account, in all its folders.
+    pub(crate) fn usage(&self, account: &AccountId) -> Result<(u64, u64), MailboxError> {
+        self.read(|sql| {
+            sql.prepare_cached(
+                "SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0) FROM folders
+                 WHERE account = (SELECT id FROM accounts WHERE name = ?1)",
+            )?
+            .query_row([account.as_str()], |row| Ok((number(row.get(0)?), number(row.get(1)?))))
+        })
+    }
+
+    /// Bytes of the messages with `\Deleted` in a folder.
+    pub(crate) fn deleted_bytes(&self, id: FolderId) -> Result<u64, MailboxError> {
+        self.read(|sql| {
+            sql.prepare_cached(
+                "SELECT coalesce(sum(size), 0) FROM messages WHERE folder = ?1 AND flags & 4 != 0",
+            )?
+            .query_row([signed(id.0)], |row| row.get(0).map(number))
+        })
+    }
+
     /// Whether a message is in any folder, or was removed from one at or after `since`.
     pub(crate) fn refers_to(&self, trace: TraceId, since: Time) -> Result<bool, MailboxError> {
         self.read(|sql| {
@@ -425,6 +473,8 @@ impl View {
                      WHERE m.own = 1 AND m.segment = e.segment AND m.place = e.place)
                  AND NOT EXISTS (SELECT 1 FROM expunged AS o
                      WHERE o.own = 1 AND o.at >= ?1 AND o.segment = e.segment AND o.place = e.place)
+                 UNION SELECT segment, place FROM halves AS h WHERE at < ?1
+                 AND NOT EXISTS (SELECT 1 FROM collected AS c WHERE c.segment = h.segment AND c.place = h.place)
                  ORDER BY 1, 2 LIMIT ?2",
             )?;
             let rows = select.query_map(params![before.0, limit], |row| {

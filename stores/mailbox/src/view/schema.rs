@@ -7,7 +7,7 @@ use std::time::Duration;
 use stores_log::Position;
 
 /// Raised with every change of the tables: a view of another version is made anew from the log.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Pages of cache for each connection, in KiB.
 const CACHE_KIB: i64 = 4_096;
@@ -46,7 +46,13 @@ CREATE TABLE changes(account INTEGER NOT NULL, seq INTEGER NOT NULL, segment INT
     PRIMARY KEY(account, seq)) WITHOUT ROWID;
 CREATE TABLE facts(own INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, content BLOB NOT NULL,
     PRIMARY KEY(own, segment, place)) WITHOUT ROWID;
-INSERT INTO state VALUES(1, 1, NULL, NULL, NULL, 1, NULL);
+CREATE TABLE keys(own INTEGER NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL, content BLOB NOT NULL,
+    PRIMARY KEY(own, segment, place)) WITHOUT ROWID;
+CREATE TABLE halves(folder INTEGER NOT NULL, first INTEGER NOT NULL, uid INTEGER NOT NULL, modseq INTEGER NOT NULL,
+    date INTEGER NOT NULL, size INTEGER NOT NULL, flags INTEGER NOT NULL, keywords TEXT NOT NULL, trace BLOB,
+    segment INTEGER NOT NULL, place INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY(folder, first, uid)) WITHOUT ROWID;
+INSERT INTO state VALUES(1, 2, NULL, NULL, NULL, 1, NULL);
 ";
 
 /// Makes the connection that writes ready, and the tables if they are not there.
