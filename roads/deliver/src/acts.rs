@@ -8,6 +8,7 @@ use crate::route::{Errands, patience};
 use crate::settle::{ToSettle, tell_delay};
 use std::time::Duration;
 use stores_ledger::{Act, QueueAct};
+use stores_log::Position;
 use tokio::time::Instant;
 use words_mail::{Address, Outcome, Reply, Time, TraceId};
 
@@ -41,6 +42,7 @@ impl Journey {
                 self.take_up_listed(act);
             }
             Act::Release => self.release(act),
+            Act::Redeliver { position } => self.take_up_settled(act, *position),
             Act::Delete | Act::Bounce | Act::Redirect { .. } => {
                 if act.act == Act::Delete {
                     self.delete_kept(act);
@@ -113,6 +115,35 @@ impl Journey {
                     let item = NewItem { fresh: false, unknowns: 0, number, ..item };
                     self.add(&entry, Errands::Wait(item));
                 }
+            }
+        }
+    }
+
+    /// What was settled is handed over again, if it is still not there when it is asked about once more.
+    fn take_up_settled(&mut self, act: &QueueAct, position: Position) {
+        let (Some(trace), Some(recipient), Some(destination)) = (act.trace, &act.recipient, &act.destination)
+        else {
+            return;
+        };
+        let entry = match self.road.parts.journal.read(position) {
+            Ok(entry) if entry.accepted.trace == trace => entry,
+            _ => {
+                tracing::warn!(%trace, "it is not in the journal any more and cannot be handed over again");
+                return;
+            }
+        };
+        let wanted = Errand::new(trace, recipient, destination);
+        let attempts = self.road.parts.mailboxes.attempts_of(trace).unwrap_or_default();
+        let of_this = attempts.iter().map(|(attempt, _)| attempt);
+        let of_this = of_this.filter(|a| Errand::new(a.trace, &a.recipient, &a.destination) == wanted);
+        let number = of_this.map(|attempt| attempt.number).max().unwrap_or(0);
+        for one in self.errands(&entry) {
+            if let Errands::Wait(item) = one
+                && Errand::new(trace, &item.recipient, &item.destination) == wanted
+            {
+                self.road.listed().remove(&wanted);
+                let item = NewItem { fresh: false, unknowns: 1, number, ..item };
+                self.add(&entry, Errands::Wait(item));
             }
         }
     }

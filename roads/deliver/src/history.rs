@@ -3,7 +3,7 @@
 use crate::stops::Stops;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use stores_ledger::{Act, Entry, Ledger, QueueAct, Settlement};
+use stores_ledger::{Act, Entry, Ledger, QueueAct, Restored, Settlement};
 use stores_log::Position;
 use stores_mailbox::Mailboxes;
 use words_mail::{Address, Destination, Outcome, TraceId};
@@ -52,6 +52,12 @@ pub(crate) struct History {
     known: HashMap<Errand, (u32, u32)>,
     /// Let out of quarantine, whatever is still to be done about them.
     released: HashSet<Errand>,
+    /// Up to where the journal came out of a backup: what is not settled before that may have been.
+    restored: Option<Position>,
+    /// What an answer was written down for since.
+    answered_since: HashSet<Errand>,
+    /// Taken up again by a person because its destination lost it; nothing was heard of it since.
+    again: HashSet<Errand>,
     tried: HashMap<Errand, Tried>,
     /// What people did to the queue, in order, still to be obeyed by what is not done.
     pub(crate) acts: VecDeque<QueueAct>,
@@ -113,6 +119,7 @@ impl History {
             match entered.map_err(|e| format!("the ledger cannot be read: {e}"))?.entry {
                 Entry::Settlement(settlement) => history.settlement(settlement, listed_most),
                 Entry::QueueAct(act) => history.act(act),
+                Entry::Restored(restored) => history.restored(&restored),
                 _ => {}
             }
         }
@@ -135,6 +142,12 @@ impl History {
 
     fn settlement(&mut self, settlement: Settlement, listed_most: usize) {
         let errand = Errand::of(&settlement);
+        if settlement.outcome != Outcome::Unknown {
+            if self.restored.is_some() {
+                self.answered_since.insert(errand);
+            }
+            self.again.remove(&errand);
+        }
         if !settlement.outcome.is_final() {
             let known = self.known.entry(errand).or_default();
             known.0 = known.0.max(settlement.attempt);
@@ -161,7 +174,21 @@ impl History {
         }
     }
 
+    fn restored(&mut self, restored: &Restored) {
+        self.restored = Some(restored.journal);
+        self.answered_since.clear();
+    }
+
     fn act(&mut self, act: QueueAct) {
+        if matches!(act.act, Act::Redeliver { .. })
+            && let (Some(trace), Some(recipient), Some(destination)) =
+                (act.trace, &act.recipient, &act.destination)
+        {
+            let errand = Errand::new(trace, recipient, destination);
+            self.listed.remove(&errand);
+            self.done.remove(&errand);
+            self.again.insert(errand);
+        }
         if matches!(act.act, Act::Retry | Act::Release) {
             let again: Vec<Errand> = self
                 .listed
@@ -201,8 +228,17 @@ impl History {
         !self.released.is_empty() && self.released.contains(&Errand::new(trace, recipient, &destination))
     }
 
-    /// What is known of an errand that is not done.
-    pub(crate) fn tried(&self, errand: &Errand) -> Tried {
-        self.tried.get(errand).copied().unwrap_or_default()
+    /// What is known of an errand that is not done, of a message that stands at `position` in the journal.
+    pub(crate) fn tried(&self, errand: &Errand, position: Position) -> Tried {
+        let mut tried = self.tried.get(errand).copied().unwrap_or_default();
+        let before = self.restored.is_some_and(|until| position < until);
+        if self.again.contains(errand) {
+            // What was tried before it was settled is no mystery.
+            tried.unknowns = 1;
+        } else if before && !self.answered_since.contains(errand) {
+            // It may have been handed over after the backup was made.
+            tried.unknowns = tried.unknowns.max(1);
+        }
+        tried
     }
 }

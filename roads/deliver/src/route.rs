@@ -192,7 +192,7 @@ impl Map<'_> {
         if self.history.done.contains(&errand) {
             return None;
         }
-        let tried = self.history.tried(&errand);
+        let tried = self.history.tried(&errand, entry.position);
         let age = self.now.since(entry.accepted.at);
         let item = NewItem {
             key: Key { position: entry.position, way, index },

@@ -1,6 +1,7 @@
 //! What is written into the ledger, as JSON.
 
 use serde::{Deserialize, Serialize};
+use stores_log::Position;
 use words_mail::{
     Address, Destination, EventId, Observation, Order, OrderNumber, Outcome, PrimaryId, Request, Time,
     TraceId,
@@ -30,6 +31,8 @@ pub enum Entry {
     EventReport(EventReport),
     /// A person opened the content of mail, or erased it.
     ContentAct(ContentAct),
+    /// Everything here was brought back from a backup.
+    Restored(Restored),
 }
 
 /// The kinds of records, by number in the log; 0 to 99 are entries.
@@ -44,10 +47,11 @@ pub(crate) mod kind {
     pub(crate) const RECONCILIATION: u8 = 8;
     pub(crate) const EVENT_REPORT: u8 = 9;
     pub(crate) const CONTENT_ACT: u8 = 10;
+    pub(crate) const RESTORED: u8 = 11;
     /// Not an entry: what is in force at one moment.
     pub(crate) const CHECKPOINT: u8 = 100;
     /// Every entry.
-    pub(crate) const ENTRIES: [u8; 10] = [
+    pub(crate) const ENTRIES: [u8; 11] = [
         OBSERVATION,
         REQUEST,
         ORDER,
@@ -58,6 +62,7 @@ pub(crate) mod kind {
         RECONCILIATION,
         EVENT_REPORT,
         CONTENT_ACT,
+        RESTORED,
     ];
 }
 
@@ -74,6 +79,7 @@ impl Entry {
             Entry::Reconciliation(_) => kind::RECONCILIATION,
             Entry::EventReport(_) => kind::EVENT_REPORT,
             Entry::ContentAct(_) => kind::CONTENT_ACT,
+            Entry::Restored(_) => kind::RESTORED,
         }
     }
 }
@@ -192,6 +198,11 @@ pub enum Act {
     },
     /// Let out of quarantine, and delivered.
     Release,
+    /// Handed over again although it was settled: its destination lost it. It is asked about once more before.
+    Redeliver {
+        /// Where it stands in the journal.
+        position: Position,
+    },
     /// Taken out, without telling the sender.
     Delete,
     /// Taken out, and the sender told.
@@ -227,6 +238,24 @@ pub enum ContentDeed {
     Exported,
     /// Took it away for good.
     Erased,
+}
+
+/// Everything here was brought back from a backup. What happened between the end of that and this is not known here: mail may
+/// have been settled that looks as if it waited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// When.
+    pub at: Time,
+    /// Who did it.
+    pub by: String,
+    /// From where.
+    pub from: String,
+    /// The number of the backup.
+    pub sequence: u64,
+    /// Until when accepted mail is in it.
+    pub until: Time,
+    /// Where the journal ended in it.
+    pub journal: Position,
 }
 
 /// Promises compared with what stands in the primary.

@@ -7,7 +7,7 @@ mod reader;
 
 pub use entry::{
     Act, ContentAct, ContentDeed, Entry, EventReport, Heartbeat, Notice, NoticeResult, QueueAct,
-    Reconciliation, Settlement,
+    Reconciliation, Restored, Settlement,
 };
 pub use in_force::InForce;
 pub use reader::{Entered, LedgerReader, LedgerScan};

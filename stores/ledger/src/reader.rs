@@ -75,9 +75,14 @@ impl LedgerReader {
         self.scan_kinds(from, &[kind::CONTENT_ACT])
     }
 
-    /// Settlements and what people did to the queue only: what delivery reads at its start.
+    /// Settlements, what people did to the queue, and restorings only: what delivery reads at its start.
     pub fn scan_settlements(&self, from: Option<Position>) -> LedgerScan {
-        self.scan_kinds(from, &[kind::SETTLEMENT, kind::QUEUE_ACT])
+        self.scan_kinds(from, &[kind::SETTLEMENT, kind::QUEUE_ACT, kind::RESTORED])
+    }
+
+    /// Restorings only.
+    pub fn scan_restored(&self, from: Option<Position>) -> LedgerScan {
+        self.scan_kinds(from, &[kind::RESTORED])
     }
 
     /// Observations and heartbeats only.

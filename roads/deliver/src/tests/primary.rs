@@ -79,6 +79,11 @@ impl Primary {
         self.inside().stored.clone()
     }
 
+    /// It loses what it had.
+    pub(super) fn lose(&self, lost: &str) {
+        self.inside().stored.retain(|stored| !stored.content.contains(&format!("Subject: {lost}\r\n")));
+    }
+
     /// Subjects in the order in which they were stored.
     pub(super) fn subjects(&self) -> Vec<String> {
         let subject = |content: &str| {

@@ -3,6 +3,8 @@
 use super::primary::Dot;
 use super::*;
 
+mod brought_back;
+
 #[tokio::test(start_paused = true)]
 async fn stored_and_unanswered_is_found_and_not_sent_again() {
     let mut house = House::new();

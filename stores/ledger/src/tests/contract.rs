@@ -56,6 +56,14 @@ fn entries() -> Vec<Entry> {
             trace: Some(TraceId::new(at, [1; 10])),
             which: String::new(),
         }),
+        Entry::Restored(Restored {
+            at,
+            by: "anna".into(),
+            from: "/mnt/backup".into(),
+            sequence: 7,
+            until: at,
+            journal: Position { segment: 3, offset: 1024 },
+        }),
     ]
 }
 
@@ -83,7 +91,7 @@ fn contract(world: &World, options: &LogOptions) {
     expected.push(observation(Time::from_seconds(1), 2));
     assert_eq!(found, [expected.clone(), expected].concat());
     assert_eq!(reader.scan_orders(None).count(), 4);
-    assert_eq!(reader.scan_settlements(None).count(), 4);
+    assert_eq!(reader.scan_settlements(None).count(), 6);
     assert_eq!(reader.scan_observations(None).count(), 6);
     assert!(reader.in_force().unwrap().0.paused(&hq(), Some(&anna())));
     assert!(reader.log_reader().verify(&mut |_| {}).unwrap().is_clean());
