@@ -93,18 +93,29 @@ impl Load {
     pub fn start(&self) -> Running {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
+        let turned_away = Arc::new(Mutex::new(Vec::new()));
         let sent = Arc::new(Mutex::new(Vec::new()));
         let threads = (0..self.sessions)
             .map(|session| {
                 let load = self.clone();
                 let (stop, acknowledged, sent) = (stop.clone(), acknowledged.clone(), sent.clone());
-                std::thread::spawn(move || load.session(session, &stop, &acknowledged, &sent))
+                let turned_away = turned_away.clone();
+                std::thread::spawn(move || {
+                    load.session(session, &stop, &acknowledged, &sent, &turned_away);
+                })
             })
             .collect();
-        Running { stop, acknowledged, sent, threads }
+        Running { stop, acknowledged, turned_away, sent, threads }
     }
 
-    fn session(&self, session: usize, stop: &AtomicBool, count: &AtomicUsize, sent: &Mutex<Vec<Sent>>) {
+    fn session(
+        &self,
+        session: usize,
+        stop: &AtomicBool,
+        count: &AtomicUsize,
+        sent: &Mutex<Vec<Sent>>,
+        turned_away: &Mutex<Vec<String>>,
+    ) {
         let mut talk: Option<SmtpTalk> = None;
         for number in 0..self.messages {
             let id = format!("{}-{session}-{number}", self.name);
@@ -118,7 +129,7 @@ impl Load {
                 }
                 tries += 1;
                 let begun = Instant::now();
-                let (outcome, latency) = self.attempt(&mut talk, to, &message, begun);
+                let (outcome, latency) = self.attempt(&mut talk, to, &message, begun, turned_away);
                 let done = matches!(outcome, Outcome::Acknowledged(_)) || !self.insist;
                 if done || stop.load(Ordering::Relaxed) {
                     if matches!(outcome, Outcome::Acknowledged(_)) {
@@ -144,11 +155,15 @@ impl Load {
         to: &str,
         message: &[u8],
         begun: Instant,
+        turned_away: &Mutex<Vec<String>>,
     ) -> (Outcome, Duration) {
         if talk.is_none() {
             match SmtpTalk::open(self.target, "outside.test") {
                 Ok(open) => *talk = Some(open),
-                Err(why) => return (Outcome::Unknown(why), begun.elapsed()),
+                Err(why) => {
+                    turned_away.lock().unwrap().push(why.clone());
+                    return (Outcome::Unknown(why), begun.elapsed());
+                }
             }
         }
         let Some(open) = talk.as_mut() else { return (Outcome::Unknown(String::new()), begun.elapsed()) };
@@ -173,6 +188,7 @@ impl Load {
 pub struct Running {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
+    turned_away: Arc<Mutex<Vec<String>>>,
     sent: Arc<Mutex<Vec<Sent>>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -181,6 +197,14 @@ impl Running {
     /// How many messages have been acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// The words of every connection that could not be opened, or was not greeted.
+    ///
+    /// # Panics
+    /// When a sender itself failed.
+    pub fn turned_away(&self) -> Vec<String> {
+        self.turned_away.lock().unwrap().clone()
     }
 
     /// Waits for the senders to come to their end.

@@ -175,6 +175,10 @@ pub struct Stormpost {
     pub web: u16,
     /// Its configuration file.
     pub configuration: PathBuf,
+    /// The program of the next start; without one, that which was built beside the tests.
+    pub program: Option<PathBuf>,
+    /// Who oversees it: a script that is given the program and its arguments.
+    pub overseer: Option<PathBuf>,
     dir: PathBuf,
     setup: Setup,
     tree: Option<Tree>,
@@ -199,6 +203,8 @@ impl Stormpost {
             imaps: ports::free_port(),
             web: ports::free_port(),
             configuration: dir.join("stormpost.toml"),
+            program: None,
+            overseer: None,
             dir,
             setup: setup.clone(),
             tree: None,
@@ -353,10 +359,43 @@ impl Stormpost {
 
     /// Starts it and waits for nothing.
     pub fn launch(&mut self) {
-        let mut command = Command::new(program());
-        command.arg("serve").arg("--config").arg(&self.configuration);
+        self.tree = Some(self.begin(&[]));
+    }
+
+    fn begin(&self, further: &[&str]) -> Tree {
+        let program = self.program.clone().unwrap_or_else(program);
+        let mut command = match &self.overseer {
+            Some(script) => {
+                let mut command = Command::new("python3");
+                command.arg(script).arg(self.dir.join("notify.sock")).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.arg("serve").arg("--config").arg(&self.configuration).args(further);
         command.envs(self.setup.environment.iter().cloned());
-        self.tree = Some(Tree::start("Stormpost", command, &self.log_file(), None));
+        Tree::start("Stormpost", command, &self.log_file(), None)
+    }
+
+    /// Starts the program once more beside the one that runs; it takes that one's place. Gives the time until the old
+    /// process had ended.
+    ///
+    /// # Panics
+    /// When the old one does not end within a minute.
+    pub fn upgrade(&mut self) -> Duration {
+        let begun = Instant::now();
+        let next = self.begin(&["--take-over"]);
+        if let Some(mut old) = self.tree.replace(next) {
+            wait_for("the old Stormpost to leave", Duration::from_secs(60), || old.ended());
+            // What it began belongs to its successor now.
+            std::mem::forget(old);
+        }
+        begun.elapsed()
+    }
+
+    /// SIGHUP to whoever oversees it: a restart.
+    pub fn hang_up(&self) {
+        signal(self.pid(), Signal::HUP);
     }
 
     /// Whether the process lives.
@@ -473,7 +512,10 @@ impl Drop for Stormpost {
 }
 
 /// The program, built beside the tests.
-fn program() -> PathBuf {
+///
+/// # Panics
+/// When it is not built.
+pub fn program() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own file");
     let profile = test.ancestors().find(|dir| dir.join("stormpost").is_file()).map(Path::to_owned);
     profile.map(|dir| dir.join("stormpost")).unwrap_or_else(|| {

@@ -249,7 +249,7 @@ fn every_crate_says_what_it_is() {
 fn the_lock_stays_small() {
     let lock: toml::Table = fs::read_to_string(top().join("Cargo.lock")).unwrap().parse().unwrap();
     let packages = lock["package"].as_array().unwrap().len();
-    assert!(packages <= 300, "{packages} packages in Cargo.lock, 300 is the bound");
+    assert!(packages <= 340, "{packages} packages in Cargo.lock, 340 is the bound");
 }
 
 #[test]

@@ -17,4 +17,6 @@ pub mod init;
 pub mod logging;
 pub mod report;
 pub mod serve;
+pub mod sockets;
+pub mod systemd;
 pub mod world;

@@ -1,6 +1,7 @@
 //! `stormpost serve`: one node, from opening its stores to closing its doors.
 
 use crate::certificates::Certificates;
+use crate::command::ServeArguments;
 use crate::compose::doors::Ground;
 use crate::compose::owed::{self, Reconciled};
 use crate::compose::primaries::Primaries;
@@ -14,6 +15,8 @@ use crate::control::answer::{self, Answers};
 use crate::edge::{self, EdgeView, Knowing, Supervisor, TakenIn};
 use crate::http::{self, Pages};
 use crate::report::Reports;
+use crate::sockets::{self, Kept};
+use crate::systemd::{Overseer, Phase};
 use anyhow::{Context, Result, anyhow};
 use roads_deliver::{Deliver, QueueView};
 use roads_mirror::{Mirror, MirrorOptions, MirrorParts, Prover};
@@ -21,6 +24,7 @@ use roads_notify::Notify;
 use roads_watch::Watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use stores_directory::Snapshot;
 use stores_journal::Journal;
 use stores_mailbox::Applier;
@@ -34,16 +38,68 @@ use words_world::World;
 ///
 /// # Errors
 /// When something needed cannot be opened, in words that say what to do.
-pub fn serve(configuration: Configuration) -> Result<()> {
+pub fn serve(configuration: Configuration, arguments: ServeArguments) -> Result<()> {
     begin(&configuration);
+    let kept = Kept::default();
+    let left = sockets::given(&kept).map_err(anyhow::Error::msg)?;
+    let doorway = Doorway { kept, left, overseer: Overseer::from_environment() };
     let runtime = runtime()?;
     let data = &configuration.node.data;
     std::fs::create_dir_all(data).with_context(|| format!("making the data folder {}", data.display()))?;
-    let lock = stores::lock(data)?;
-    let served = runtime.block_on(node(&configuration));
+    let lock = match arguments.take_over {
+        true => take_over(&configuration, &doorway.kept)?,
+        false => stores::lock(data)?,
+    };
+    let served = runtime.block_on(node(&configuration, &doorway));
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     drop(lock);
     served
+}
+
+/// How long the node before this one may take to finish what is open.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Gets the listening sockets from the node that runs, has it end, and takes its place. When none runs, this is a start
+/// as any other.
+fn take_over(configuration: &Configuration, kept: &Kept) -> Result<stores_log::DirLock> {
+    // What would stop this start is found while the other node still runs.
+    doors::certificates(configuration)?;
+    let socket = configuration.doors_socket();
+    let asked = sockets::ask(&socket, kept).with_context(|| format!("asking at {}", socket.display()))?;
+    if let Some(asked) = asked {
+        tracing::info!("taking the place of the node that runs");
+        asked.leave().context("the node that runs has just ended; start again")?;
+    }
+    let until = Instant::now() + TAKE_OVER_MAX;
+    loop {
+        match stores::lock(&configuration.node.data) {
+            Err(_) if Instant::now() < until => std::thread::sleep(LOOK_EVERY),
+            locked => return locked,
+        }
+    }
+}
+
+/// What the world outside holds for this process, and hears of it.
+struct Doorway {
+    kept: Kept,
+    /// Names of the sockets that the last life left in the overseer's keeping.
+    left: Vec<String>,
+    overseer: Overseer,
+}
+
+impl Doorway {
+    /// Every door is open: the sockets are left in good hands, and those that nobody needs any more are closed.
+    fn opened(&self) {
+        for at in self.kept.close_unwanted() {
+            tracing::info!(%at, "closed: the configuration names it no more");
+        }
+        let names: Vec<String> = self.kept.all().iter().map(|(at, _)| sockets::name(*at)).collect();
+        let stale: Vec<String> = self.left.iter().filter(|name| !names.contains(name)).cloned().collect();
+        self.overseer.let_go(&stale);
+        self.overseer.keep(&self.kept);
+    }
 }
 
 /// What every process that serves begins with.
@@ -69,8 +125,9 @@ fn raise_open_files() {
     }
 }
 
-async fn node(configuration: &Configuration) -> Result<()> {
-    let world = crate::world::real(configuration.node.name_server);
+async fn node(configuration: &Configuration, doorway: &Doorway) -> Result<()> {
+    let kept = &doorway.kept;
+    let world = crate::world::with_sockets(configuration.node.name_server, kept.clone());
     let mut writers = Writers::default();
     let footing = stores::footing(&world, configuration)?;
     let certificates = doors::certificates(configuration)?;
@@ -82,9 +139,11 @@ async fn node(configuration: &Configuration) -> Result<()> {
             let view = EdgeView::new(&world, configuration.edge_socket());
             let journal = stores::followed_journal(&world, configuration, &footing, &view);
             let log = journal.reader().log_reader().clone();
-            (journal, Some(Supervisor::begin(configuration, view, log)))
+            (journal, Some(Supervisor::begin(configuration, view, log, kept.clone())))
         }
         EdgePlace::Inside => {
+            // It stands in the doors that are opened here in a moment.
+            let _ = sockets::ask(&configuration.edge_doors_socket(), kept);
             edge::end_running(&world, configuration).await?;
             _writing = Some(
                 edge::Lock::try_take(&configuration.edge_lock())?.context("another edge has just begun")?,
@@ -92,6 +151,9 @@ async fn node(configuration: &Configuration) -> Result<()> {
             (stores::own_journal(&world, configuration, &footing, &mut writers)?, None)
         }
     };
+    let (tell, phase) = watch::channel(Phase::Starting);
+    let mut telling = JoinSet::new();
+    telling.spawn(doorway.overseer.clone().hear(phase, edge.as_ref().map(Supervisor::view)));
     let stop = watch::Sender::new(false);
     let mut roads = Roads { world, stop: stop.subscribe(), running: JoinSet::new() };
     let opened = stores::open(&roads.world, configuration, footing, journal, &mut writers);
@@ -99,19 +161,44 @@ async fn node(configuration: &Configuration) -> Result<()> {
         Ok((stores, applier)) => match until_known(edge.as_mut()).await {
             Some(end) => end,
             None => match roads.start(configuration, stores, applier, certificates).await {
-                Ok(()) => until_the_end(configuration, &mut roads, edge.as_mut()).await,
+                Ok(()) => {
+                    doorway.opened();
+                    tell.send_replace(Phase::Ready);
+                    until_the_end(configuration, &mut roads, edge.as_mut(), kept).await
+                }
                 Err(error) => End::Failed(error),
             },
         },
         Err(error) => End::Failed(error),
     };
+    tell.send_replace(Phase::Stopping);
+    // Whoever takes our place has them by now; else a door closes when the road behind it ends.
+    kept.close();
+    let failed = leave_edge(ended, edge).await;
+    stop.send_replace(true);
+    while roads.running.join_next().await.is_some() {}
+    tokio::task::spawn_blocking(move || writers.finish()).await.context("closing the logs")?;
+    drop(tell);
+    while telling.join_next().await.is_some() {}
+    failed.map_or(Ok(()), Err)
+}
+
+/// What becomes of the edge, and why the node failed, if it did.
+async fn leave_edge(ended: End, edge: Option<Supervisor>) -> Option<anyhow::Error> {
     // The edge stops first: it closes the doors and finishes what is coming in while everything else is still there.
-    let failed = match (ended, edge) {
+    match (ended, edge) {
         (End::Signal, Some(edge)) => {
             edge.stop().await;
             None
         }
         (End::Signal, None) => None,
+        // The next inside adopts the edge, and replaces it if it is of another make.
+        (End::HandOver, edge) => {
+            if let Some(edge) = edge {
+                edge.leave();
+            }
+            None
+        }
         // Mail is taken on meanwhile; the next start adopts the edge.
         (End::Fault(error), edge) => {
             if let Some(edge) = edge {
@@ -125,17 +212,15 @@ async fn node(configuration: &Configuration) -> Result<()> {
             }
             Some(error)
         }
-    };
-    stop.send_replace(true);
-    while roads.running.join_next().await.is_some() {}
-    tokio::task::spawn_blocking(move || writers.finish()).await.context("closing the logs")?;
-    failed.map_or(Ok(()), Err)
+    }
 }
 
 /// Why a node ends.
 enum End {
     /// Somebody said so.
     Signal,
+    /// Another node takes its place.
+    HandOver,
     /// It could not be started.
     Failed(anyhow::Error),
     /// A part of it ended by itself; a restart brings it back.
@@ -161,8 +246,15 @@ async fn until_the_end(
     configuration: &Configuration,
     roads: &mut Roads,
     edge: Option<&mut Supervisor>,
+    kept: &Kept,
 ) -> End {
     tracing::info!(node = %configuration.node.name, "serving");
+    let leave = watch::Sender::new(false);
+    let mut leaving = leave.subscribe();
+    match sockets::hand_out(&configuration.doors_socket(), kept.clone(), leave, roads.stop.clone()) {
+        Ok(out) => drop(roads.running.spawn(out)),
+        Err(why) => tracing::error!(%why, "no other node can take this one's place without a gap"),
+    }
     let edge = async {
         match edge {
             Some(edge) => edge.given_up().await,
@@ -173,6 +265,10 @@ async fn until_the_end(
         signal = stop_signal() => {
             tracing::info!(signal, "stopping: what is open is finished");
             End::Signal
+        }
+        Ok(_) = leaving.wait_for(|leave| *leave) => {
+            tracing::info!("another node takes this one's place: what is open is finished");
+            End::HandOver
         }
         ended = roads.running.join_next() => {
             tracing::error!(?ended, "a road ended by itself; stopping, so that a restart brings it back");

@@ -16,3 +16,4 @@ mod peace;
 mod reading;
 mod scene;
 mod the_lab;
+mod upgrade;

@@ -82,7 +82,7 @@ pub type Ended = Result<u8, Failure>;
 #[derive(Clone, Copy)]
 pub struct Programs {
     /// `stormpost serve`.
-    pub serve: fn(Configuration) -> anyhow::Result<()>,
+    pub serve: fn(Configuration, ServeArguments) -> anyhow::Result<()>,
     /// `stormpost edge`.
     pub edge: fn(Configuration) -> anyhow::Result<()>,
     /// `stormpost demo`; `true` when nothing was lost, doubled or left open.
@@ -133,9 +133,10 @@ pub enum Verb {
     #[command(
         long_about = "Runs the node until it gets SIGTERM or SIGINT; then it finishes what is open and ends. SIGKILL at any \
                       moment loses nothing that was acknowledged.",
-        after_long_help = "Example:\n  stormpost serve --config /etc/stormpost/stormpost.toml"
+        after_long_help = "Examples:\n  stormpost serve --config /etc/stormpost/stormpost.toml\n  stormpost serve --take-over      \
+                           the newer program takes the place of the one that runs"
     )]
-    Serve,
+    Serve(ServeArguments),
     /// Run the edge alone, as a process of its own.
     #[command(
         long_about = "Runs only the part that mail comes in by: it accepts and journals, and needs nothing else to be alive: \
@@ -245,6 +246,16 @@ pub enum Verb {
     Demo(DemoArguments),
 }
 
+/// `stormpost serve`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ServeArguments {
+    /// Take the place of the node that runs on the same data folder: it hands over its listening sockets, finishes what
+    /// is open and ends, and no connection is refused. For an upgrade without a service manager; under systemd a plain
+    /// restart does the same.
+    #[arg(long)]
+    pub take_over: bool,
+}
+
 /// `stormpost demo`.
 #[derive(Clone, Debug, Args)]
 #[command(
@@ -312,7 +323,9 @@ pub fn main(programs: Programs) -> ExitCode {
 fn run(cli: Cli, programs: Programs) -> Ended {
     let desk = Desk { config: cli.config, output: Output { json: cli.json } };
     match cli.verb {
-        Verb::Serve => (programs.serve)(desk.configuration()?).map(|()| code::WELL).map_err(Failure::from),
+        Verb::Serve(arguments) => {
+            (programs.serve)(desk.configuration()?, arguments).map(|()| code::WELL).map_err(Failure::from)
+        }
         Verb::Edge => (programs.edge)(desk.configuration()?).map(|()| code::WELL).map_err(Failure::from),
         Verb::Demo(arguments) => (programs.demo)(arguments)
             .map(|clean| if clean { code::WELL } else { code::FOUND })

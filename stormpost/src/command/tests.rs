@@ -160,7 +160,7 @@ fn wrong_usage_is_refused_before_anything_is_done() {
 }
 
 const PROGRAMS: Programs = Programs {
-    serve: |_| Ok(()),
+    serve: |_, _| Ok(()),
     edge: |_| anyhow::bail!("no edge today"),
     demo: |arguments| Ok(arguments.keep),
 };
@@ -286,6 +286,8 @@ fn message(journal: &Journal) -> NewMessage {
                 protocol: "ESMTP".into(),
                 tls: None,
                 account: None,
+                name: None,
+                port: None,
             },
         },
         verdict: serde_json::Value::Null,

@@ -122,18 +122,22 @@ pub fn accept(
 /// # Errors
 /// When a port is taken or may not be used; the text names it.
 pub async fn open(world: &World, configuration: &Configuration) -> Result<Vec<(Door, Box<dyn Listener>)>> {
-    let listen = &configuration.listen;
     let mut doors = Vec::new();
-    for (door, addresses) in [
+    for (door, at) in places(configuration) {
+        doors.push((door, open_one(world, at).await?));
+    }
+    Ok(doors)
+}
+
+/// Where the doors of the road in to the network are.
+pub fn places(configuration: &Configuration) -> impl Iterator<Item = (Door, SocketAddr)> {
+    let listen = &configuration.listen;
+    let doors = [
         (Door::Edge, &listen.smtp),
         (Door::Submission, &listen.submission),
         (Door::Submissions, &listen.submissions),
-    ] {
-        for at in addresses {
-            doors.push((door, open_one(world, *at).await?));
-        }
-    }
-    Ok(doors)
+    ];
+    doors.into_iter().flat_map(|(door, addresses)| addresses.iter().map(move |at| (door, *at)))
 }
 
 /// Opens the door by which the other parts of Stormpost hand in their own mail. It takes the place of one that stands

@@ -493,6 +493,16 @@ impl Configuration {
         self.node.data.join("inside.sock")
     }
 
+    /// The local socket by which a node hands its listening sockets to the one that takes its place.
+    pub fn doors_socket(&self) -> PathBuf {
+        self.node.data.join("doors.sock")
+    }
+
+    /// The same of the edge's process.
+    pub fn edge_doors_socket(&self) -> PathBuf {
+        self.node.data.join("edge-doors.sock")
+    }
+
     /// The file whose lock says that somebody has the data folder for himself.
     pub fn lock_file(&self) -> PathBuf {
         self.node.data.join("lock")

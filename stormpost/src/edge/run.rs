@@ -9,6 +9,7 @@ use crate::compose::stores;
 use crate::compose::writers::Writers;
 use crate::configuration::Configuration;
 use crate::serve;
+use crate::sockets::{self, Kept};
 use anyhow::{Context, Result, bail};
 use roads_accept::Door;
 use std::io;
@@ -24,6 +25,8 @@ use words_world::{Listener, World};
 
 /// The environment variable by which `serve` says that it keeps this edge, and will stop it.
 pub(crate) const KEPT: &str = "STORMPOST_EDGE_KEPT";
+/// The environment variable by which `serve` says that standard input hands over the listening sockets.
+pub(crate) const DOORS: &str = "STORMPOST_EDGE_DOORS";
 
 /// How long the edge before this one may take to hand over: it finishes what is open.
 pub(crate) const HAND_OVER_MAX: Duration = Duration::from_secs(30);
@@ -43,14 +46,25 @@ const FAILED_REST: Duration = Duration::from_secs(5);
 pub fn run(configuration: Configuration) -> Result<()> {
     let make = Make::ours(&configuration.path);
     serve::begin(&configuration);
+    let kept = Kept::default();
+    match std::env::var_os(DOORS) {
+        // What cannot be handed over is opened here.
+        Some(_) => match sockets::receive(std::io::stdin()) {
+            Ok(given) => given.into_iter().for_each(|socket| kept.add(socket)),
+            Err(why) => tracing::warn!(%why, "the listening sockets were not handed over"),
+        },
+        None => {
+            sockets::given(&kept).map_err(anyhow::Error::msg)?;
+        }
+    }
     let runtime = serve::runtime()?;
-    let ended = runtime.block_on(edge(&configuration, make));
+    let ended = runtime.block_on(edge(&configuration, make, kept));
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-async fn edge(configuration: &Configuration, make: Make) -> Result<()> {
-    let world = crate::world::real(configuration.node.name_server);
+async fn edge(configuration: &Configuration, make: Make, kept: Kept) -> Result<()> {
+    let world = crate::world::with_sockets(configuration.node.name_server, kept.clone());
     let started = world.clock.now();
     // The doors first: while the journal is opened, or an edge before this one finishes, whoever calls waits a moment
     // in the system's queue and is not turned away.
@@ -82,8 +96,8 @@ async fn edge(configuration: &Configuration, make: Make) -> Result<()> {
     running.spawn(follow(directory.clone(), stop.subscribe()));
 
     let ending = watch::Sender::new(false);
-    let kept = std::env::var_os(KEPT).is_some();
-    let hello = Hello { make, pid: std::process::id(), started, kept };
+
+    let hello = Hello { make, pid: std::process::id(), started, kept: std::env::var_os(KEPT).is_some() };
     let answering = Answering {
         hello,
         journal: journal.clone(),
@@ -102,9 +116,14 @@ async fn edge(configuration: &Configuration, make: Make) -> Result<()> {
     // The inside is answered for as long as messages come in.
     let silent = watch::Sender::new(false);
     running.spawn(answering.serve(listener, silent.subscribe()));
+    let path = configuration.edge_doors_socket();
+    let out = sockets::hand_out(&path, kept.clone(), watch::Sender::new(false), silent.subscribe());
+    running.spawn(out.with_context(|| format!("opening {}", path.display()))?);
     tracing::info!(node = %configuration.node.name, pid = std::process::id(), "the edge takes mail");
 
     let ended = until_the_end(&journal, &lock, ending.subscribe(), &mut taking, &mut running).await;
+    // From now on only the edge that takes this one's place has them, if there is one.
+    kept.close();
     stop.send_replace(true);
     while taking.join_next().await.is_some() {}
     silent.send_replace(true);

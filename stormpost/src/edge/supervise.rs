@@ -2,13 +2,19 @@
 //! replaced, one that hangs is ended.
 
 use super::lock::Lock;
-use super::run::{HAND_OVER_MAX, KEPT};
+use super::run::{DOORS, HAND_OVER_MAX, KEPT};
 use super::view::{ANSWER_MAX, EdgeView, Standing};
 use super::words::{EdgeAnswer, EdgeCall, Hello, Make};
+use crate::compose::doors;
 use crate::configuration::Configuration;
+use crate::sockets::{self, Kept};
+use crate::systemd;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -52,15 +58,19 @@ enum End {
 }
 
 impl Supervisor {
-    /// Begins. `journal` reads the journal's directory.
-    pub fn begin(configuration: &Configuration, view: EdgeView, journal: Reader) -> Supervisor {
+    /// Begins. `journal` reads the journal's directory; every edge gets the listening sockets that `kept` keeps.
+    pub fn begin(configuration: &Configuration, view: EdgeView, journal: Reader, kept: Kept) -> Supervisor {
         let stop = watch::Sender::new(End::NotYet);
+        doors::places(configuration).for_each(|(_, at)| kept.want(at));
         let keeper = Keeper {
             view: view.clone(),
             ours: Make::ours(&configuration.path),
             configuration: configuration.path.clone(),
             lock: configuration.edge_lock(),
             journal,
+            kept,
+            places: doors::places(configuration).map(|(_, at)| at).collect(),
+            doors: configuration.edge_doors_socket(),
             child: None,
             hello: None,
             deaths: 0,
@@ -133,6 +143,11 @@ struct Keeper {
     configuration: PathBuf,
     lock: PathBuf,
     journal: Reader,
+    kept: Kept,
+    /// Where the doors for mail are.
+    places: Vec<SocketAddr>,
+    /// Where an edge hands out its listening sockets.
+    doors: PathBuf,
     /// The edge that this process started last.
     child: Option<Child>,
     /// The edge that was last there.
@@ -167,6 +182,9 @@ impl Keeper {
         let found = self.find().await;
         if !matches!(found, Found::Silent(_)) {
             self.silent_since = None;
+        }
+        if let Found::Ours(hello) | Found::Other(hello) = &found {
+            self.fetch_doors(hello.pid).await;
         }
         match found {
             Found::Ours(hello) => self.follow(hello).await,
@@ -319,6 +337,38 @@ impl Keeper {
         }
     }
 
+    /// Gets the listening sockets from an edge that somebody else started, before it ends or dies: then no
+    /// connection is refused until the next one stands in its doors.
+    async fn fetch_doors(&self, edge: u32) {
+        if self.places.iter().all(|at| at.port() == 0 || self.kept.has(*at)) {
+            return;
+        }
+        let (path, kept) = (self.doors.clone(), self.kept.clone());
+        let asked =
+            tokio::task::spawn_blocking(move || sockets::ask(&path, &kept).map(|asked| asked.is_some()));
+        if !matches!(asked.await, Ok(Ok(true))) {
+            tracing::warn!(
+                edge,
+                "the edge did not hand out its listening sockets; they are opened anew after its end"
+            );
+        }
+    }
+
+    /// The listening sockets for the next edge. What cannot be opened here is opened by the edge itself, which has more
+    /// patience, and words for it.
+    fn doors(&self) -> Result<UnixStream> {
+        for at in self.places.iter().filter(|at| at.port() != 0) {
+            if let Err(why) = self.kept.listener(*at) {
+                tracing::debug!(%at, %why, "left to the edge to open");
+            }
+        }
+        let all = self.kept.all().into_iter().filter(|(at, _)| self.places.contains(at));
+        let sockets: Vec<OwnedFd> = all.map(|(_, socket)| socket).collect();
+        let (here, there) = UnixStream::pair()?;
+        sockets::send(&here, &sockets)?;
+        Ok(there)
+    }
+
     fn spawn(&self) -> Result<Child> {
         // The program may have been replaced by a newer one since; the edge is of the same make as the inside.
         let program = match std::env::current_exe() {
@@ -326,7 +376,13 @@ impl Keeper {
             _ => PathBuf::from("/proc/self/exe"),
         };
         let mut command = Command::new(program);
-        command.arg("edge").arg("--config").arg(&self.configuration).env(KEPT, "1").stdin(Stdio::null());
+        command.arg("edge").arg("--config").arg(&self.configuration).env(KEPT, "1");
+        let doors = self.doors().context("handing the listening sockets to the edge")?;
+        command.env(DOORS, "1").stdin(Stdio::from(OwnedFd::from(doors)));
+        // The service manager speaks to this process.
+        for name in systemd::ENVIRONMENT {
+            command.env_remove(name);
+        }
         // In a group of its own: what kills the inside, or a Ctrl-C in its terminal, is not for the edge.
         command.process_group(0).kill_on_drop(false);
         command.spawn().context("starting the edge's process")

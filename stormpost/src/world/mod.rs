@@ -6,6 +6,7 @@ mod tcp;
 pub use dns::Resolver;
 pub use tcp::Tcp;
 
+use crate::sockets::Kept;
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::net::SocketAddr;
@@ -54,11 +55,16 @@ pub fn gather_randomness() {
 
 /// The real world. `name_server` overrides the machine's own resolvers (tests and closed networks).
 pub fn real(name_server: Option<SocketAddr>) -> World {
+    with_sockets(name_server, Kept::default())
+}
+
+/// The real world with listening sockets that are there already.
+pub fn with_sockets(name_server: Option<SocketAddr>, kept: Kept) -> World {
     World {
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         disk: Arc::new(stores_log::FileDisk),
-        net: Arc::new(Tcp),
+        net: Arc::new(Tcp { kept }),
         names: Arc::new(Resolver::new(name_server)),
     }
 }

@@ -1,18 +1,19 @@
 //! TCP as the network.
 
+use crate::sockets::Kept;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use words_world::{Boxed, Connected, Listener, Net, Stream};
 
 /// The TCP of this machine.
-#[derive(Debug, Clone, Copy)]
-pub struct Tcp;
-
-/// Connections the kernel keeps for us while we are busy; beyond it clients see a slow answer, not a refusal.
-const BACKLOG: u32 = 4_096;
+#[derive(Debug, Clone, Default)]
+pub struct Tcp {
+    /// The listening sockets of this process: those it was given are used again.
+    pub kept: Kept,
+}
 
 impl Net for Tcp {
     fn connect(&self, to: SocketAddr) -> Boxed<'_, io::Result<Box<dyn Stream>>> {
@@ -25,11 +26,7 @@ impl Net for Tcp {
 
     fn listen(&self, at: SocketAddr) -> Boxed<'_, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
-            let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            // A restart must not wait for the last connections of the process before it.
-            socket.set_reuseaddr(true)?;
-            socket.bind(at)?;
-            let listener = socket.listen(BACKLOG)?;
+            let listener = TcpListener::from_std(self.kept.listener(at)?)?;
             let address = listener.local_addr()?;
             Ok(Box::new(Door { listener, address }) as Box<dyn Listener>)
         })
