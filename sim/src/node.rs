@@ -283,6 +283,8 @@ impl Machine {
             policy: Default::default(),
             extensions: Default::default(),
             limits: AcceptLimits::default(),
+            relays: Vec::new(),
+            devices: None,
         })
     }
 

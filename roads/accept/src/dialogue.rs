@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use words_mail::{AccountId, PeerName, PrimaryId, Reply, Sender, Tenant};
+use words_mail::{AccountId, PeerName, PrimaryId, Reply, Sender, Source, Tenant};
 use words_smtp::{End, Event, ServerSession};
 use words_world::{Connected, Stream, crash_point};
 
@@ -70,6 +70,10 @@ pub(crate) struct Dialogue {
     pub(crate) name: Option<PeerName>,
     pub(crate) session: ServerSession,
     pub(crate) account: Option<AccountId>,
+    /// The mail system of record that the peer has proved to be, by certificate or password.
+    pub(crate) relay: Option<PrimaryId>,
+    /// As what the open transaction came.
+    pub(crate) source: Source,
     /// Whose mail the open transaction is, from its first recipient of ours on.
     pub(crate) tenant: Option<Tenant>,
     pub(crate) primary: Option<PrimaryId>,
@@ -97,8 +101,8 @@ impl Dialogue {
         let Connected { mut stream, peer, .. } = connected;
         let mut tls = None;
         if door == Door::Submissions {
-            match Box::pin(encrypt(&accept, stream)).await {
-                Ok((encrypted, words)) => (stream, tls) = (encrypted, Some(words)),
+            match Box::pin(encrypt(&accept, door, stream)).await {
+                Ok((encrypted, words, _)) => (stream, tls) = (encrypted, Some(words)),
                 Err(error) => {
                     tracing::debug!(?door, peer = %peer.ip(), %error, "no handshake");
                     return;
@@ -114,6 +118,8 @@ impl Dialogue {
             name: None,
             session,
             account: None,
+            relay: None,
+            source: door.source(),
             tenant: None,
             primary: None,
             letter: None,
@@ -162,10 +168,12 @@ impl Dialogue {
                     if self.session.begin_tls(!input.is_empty()) {
                         self.write(&mut stream).await?;
                         input.clear(COMMAND_BUFFER);
-                        let (encrypted, words) = Box::pin(encrypt(&self.accept, stream)).await?;
+                        let handshake = encrypt(&self.accept, self.door, stream);
+                        let (encrypted, words, relay) = Box::pin(handshake).await?;
                         stream = encrypted;
                         self.session.secured(words);
                         self.account = None;
+                        self.relay = relay;
                         self.forget();
                     }
                     continue;
@@ -254,12 +262,14 @@ impl Dialogue {
         self.forget();
     }
 
-    fn judge_sender(&self) -> Reply {
-        let parts = &self.accept.parts;
-        if !self.seat.may_send(&parts.limits) {
+    fn judge_sender(&mut self) -> Reply {
+        let accept = self.accept.clone();
+        let parts = &accept.parts;
+        self.source = self.door.source();
+        if !self.seat.may_send(accept.messages_per_minute(self.door)) {
             return rules_policy::too_much();
         }
-        if self.door != Door::Local && self.accept.spool.turns_away() {
+        if self.door != Door::Local && accept.spool.turns_away() {
             return store::spool_full();
         }
         let sender = self.session.mail().map_or(&Sender::NOBODY, |m| &m.sender);
@@ -270,7 +280,51 @@ impl Dialogue {
             let text = format!("{account} may not send as that address; send from one of your own");
             return Reply::new(553, (5, 7, 1), text);
         }
-        Reply::new(250, (2, 1, 0), "sender ok")
+        let refused = match self.door {
+            Door::Edge | Door::Submission | Door::Submissions => self.judge_relay(),
+            Door::Internal => self.judge_device(),
+            Door::Local => None,
+        };
+        refused.unwrap_or_else(|| Reply::new(250, (2, 1, 0), "sender ok"))
+    }
+
+    /// Whether the message comes from a mail system of record for others; why not, where it cannot be anything else.
+    fn judge_relay(&mut self) -> Option<Reply> {
+        let accept = self.accept.clone();
+        let by_address = || match self.door {
+            Door::Edge => accept.relays.by_address(self.peer.ip()),
+            _ => None,
+        };
+        let primary = self.relay.clone().or_else(by_address)?;
+        let sender = self.session.mail().map_or(&Sender::NOBODY, |m| &m.sender);
+        let snapshot = accept.parts.directory.borrow();
+        let is_its = |domain| snapshot.domain(domain).is_some_and(|d| d.primary.as_ref() == Some(&primary));
+        if sender.address().is_none_or(|address| is_its(address.domain())) {
+            self.source = Source::Relay;
+            self.relay = Some(primary);
+            return None;
+        }
+        // At the edge it may still write to people here, like everybody.
+        (self.door != Door::Edge).then(|| {
+            let text = format!(
+                "{primary} may send for other organisations as its own domains only; this is none of them"
+            );
+            Reply::new(553, (5, 7, 1), text)
+        })
+    }
+
+    fn judge_device(&self) -> Option<Reply> {
+        let refuse = |text: &str| Some(Reply::new(550, (5, 7, 1), text));
+        let devices = self.accept.parts.devices.as_ref();
+        let Some(devices) = devices.filter(|devices| devices.knows(self.peer.ip())) else {
+            let text = "this door is for listed devices; add your address to [internal] clients, or sign in at port 587";
+            return refuse(text);
+        };
+        let sender = self.session.mail().and_then(|m| m.sender.address());
+        if sender.is_none_or(|sender| !devices.may_send_as(sender)) {
+            return refuse("devices send as listed addresses only; add this one to [internal] senders");
+        }
+        None
     }
 
     async fn on_rcpt(&mut self) {
@@ -279,8 +333,9 @@ impl Dialogue {
         let snapshot = accept.parts.directory.borrow().clone();
         let (call_outs, limits) = (accept.call_outs.as_ref(), &accept.parts.limits);
         let now = accept.parts.world.clock.now();
-        let decided =
-            Box::pin(recipients::decide(self.door.source(), &to, &snapshot, call_outs, limits, now)).await;
+        let anywhere = accept.parts.devices.as_ref().is_some_and(|devices| devices.anywhere);
+        let decided = recipients::decide(self.source, anywhere, &to, &snapshot, call_outs, limits, now);
+        let decided = Box::pin(decided).await;
         let reply = match decided.and_then(|place| self.admit(place)) {
             Ok(()) => Reply::new(250, (2, 1, 5), "recipient ok"),
             Err(reply) => {
@@ -297,8 +352,8 @@ impl Dialogue {
 
     /// Keeps the mail of one organisation apart from another's: a message belongs to one.
     fn admit(&mut self, place: Place) -> Result<(), Reply> {
-        // What a person sends belongs to the person's organisation, whoever it goes to.
-        if self.account.is_some() {
+        // What a person or a device sends belongs to its own organisation, whoever it goes to.
+        if self.account.is_some() || matches!(self.source, Source::Relay | Source::Internal) {
             return Ok(());
         }
         let Some(tenant) = place.tenant else { return Ok(()) };
@@ -320,6 +375,13 @@ impl Dialogue {
     async fn on_sign_in(&mut self) {
         let Some(credentials) = self.session.credentials().cloned() else { return };
         let accept = self.accept.clone();
+        (self.account, self.relay) = (None, None);
+        if let Some(primary) = accept.relays.by_password(&credentials.user, &credentials.password) {
+            tracing::info!(peer = %self.peer.ip(), %primary, "signed in to relay");
+            let reply = Reply::new(235, (2, 7, 0), format!("signed in as the mail system {primary}"));
+            self.relay = Some(primary);
+            return self.session.answer(&reply);
+        }
         let check = accept.parts.sign_in.check(&credentials.user, &credentials.password, self.peer.ip());
         let later = || SignInRefusal::Later("it takes too long to check this; try again".to_owned());
         let decided = timeout(accept.parts.limits.sign_in_time, check).await.unwrap_or_else(|_| Err(later()));
@@ -419,11 +481,19 @@ pub(crate) fn surroundings(accept: &Accept, door: Door) -> Surroundings<'_> {
     }
 }
 
-/// The handshake, with the certificate of this moment.
-async fn encrypt(accept: &Accept, stream: Box<dyn Stream>) -> Result<(Box<dyn Stream>, String), Ended> {
-    let Some(config) = accept.parts.tls.borrow().clone() else {
+/// The handshake, with the certificate of this moment. At the edge the client's is looked at: a mail system of record may
+/// prove itself by it.
+async fn encrypt(
+    accept: &Accept,
+    door: Door,
+    stream: Box<dyn Stream>,
+) -> Result<(Box<dyn Stream>, String, Option<PrimaryId>), Ended> {
+    let Some(mut config) = accept.parts.tls.borrow().clone() else {
         return Err(io::Error::other("there is no certificate"));
     };
+    if door == Door::Edge {
+        config = accept.relays.asking(config).map_err(io::Error::other)?;
+    }
     let handshake = TlsAcceptor::from(config).accept(stream);
     let stream = timeout(accept.parts.limits.handshake_time, handshake).await.map_err(|_| timed_out())??;
     let connection = stream.get_ref().1;
@@ -431,7 +501,10 @@ async fn encrypt(accept: &Accept, stream: Box<dyn Stream>) -> Result<(Box<dyn St
     let version = connection.protocol_version().and_then(|v| Some(v.as_str()?.replace('_', ".")));
     let suite = connection.negotiated_cipher_suite().and_then(|s| s.suite().as_str());
     let words = format!("{} {}", version.as_deref().unwrap_or("TLS"), suite.unwrap_or("unknown"));
-    Ok((Box::new(stream), words))
+    let now = accept.parts.world.clock.now();
+    let shown = connection.peer_certificates().filter(|_| door == Door::Edge);
+    let relay = shown.and_then(|chain| accept.relays.by_certificate(chain, now));
+    Ok((Box::new(stream), words, relay))
 }
 
 fn timed_out() -> Ended {

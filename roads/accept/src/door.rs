@@ -12,6 +12,7 @@ use crate::scanners::{ScannerParts, Scanners};
 use crate::senders::Senders;
 use crate::sign_in::SignIn;
 use crate::spool::Spool;
+use crate::trusted::{DeviceParts, RelayParts, Relays};
 use rules_policy::Policy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub enum Door {
     Submission,
     /// Mail from people: port 465, TLS from the first byte, then sign-in.
     Submissions,
+    /// Mail from devices that cannot sign in: from listed addresses, as listed senders only.
+    Internal,
     /// Mail from the other parts of Stormpost, by LMTP on this machine. Whoever can open this door is believed, so it
     /// must be one that only Stormpost can open.
     Local,
@@ -45,6 +48,7 @@ impl Door {
         match self {
             Door::Edge => Source::Edge,
             Door::Submission | Door::Submissions => Source::Submission,
+            Door::Internal => Source::Internal,
             Door::Local => Source::Own,
         }
     }
@@ -78,6 +82,10 @@ pub struct AcceptParts {
     pub extensions: Extensions,
     /// Every bound.
     pub limits: AcceptLimits,
+    /// Which mail systems of record may send to other organisations through us.
+    pub relays: Vec<RelayParts>,
+    /// Who may send through the door for devices; nobody when `None`.
+    pub devices: Option<DeviceParts>,
 }
 
 /// The road in, shared by all of its doors.
@@ -98,8 +106,11 @@ pub struct Accept {
     edge: Arc<Guests>,
     /// Who stands at the doors for people.
     people: Arc<Guests>,
+    /// Who stands at the door for devices.
+    devices: Arc<Guests>,
     /// Who stands at the door on this machine.
     local: Arc<Guests>,
+    pub(crate) relays: Relays,
 }
 
 /// After a failed `accept` (too many open files, for one) the door rests for so long, so that it does not spin.
@@ -123,7 +134,9 @@ impl Accept {
             spool: Spool::new(limits.spool),
             edge: Arc::default(),
             people: Arc::default(),
+            devices: Arc::default(),
             local: Arc::default(),
+            relays: Relays::new(parts.relays.clone()),
             parts,
         })
     }
@@ -185,6 +198,7 @@ impl Accept {
             Door::Submission | Door::Submissions => {
                 (&self.people, Some(connected.peer.ip()), limits.people_connections)
             }
+            Door::Internal => (&self.devices, Some(connected.peer.ip()), limits.people_connections),
             Door::Local => (&self.local, None, limits.local_connections),
         };
         match place.enter(ip, max, limits) {
@@ -201,10 +215,18 @@ impl Accept {
         }
     }
 
+    /// Messages of one address in a minute, at a door.
+    pub(crate) fn messages_per_minute(&self, door: Door) -> u32 {
+        match (door, &self.parts.devices) {
+            (Door::Internal, Some(devices)) => devices.messages_per_minute,
+            _ => self.parts.limits.messages_per_minute,
+        }
+    }
+
     /// How sessions at a door behave now.
     pub(crate) fn config(&self, door: Door) -> ServerConfig {
         let dialect = match door {
-            Door::Edge => Dialect::Smtp,
+            Door::Edge | Door::Internal => Dialect::Smtp,
             Door::Submission | Door::Submissions => Dialect::Submission,
             Door::Local => Dialect::Lmtp,
         };
@@ -213,7 +235,8 @@ impl Accept {
             dialect,
             host: self.parts.host.clone(),
             extensions,
-            starttls: matches!(door, Door::Edge | Door::Submission) && self.parts.tls.borrow().is_some(),
+            starttls: matches!(door, Door::Edge | Door::Submission | Door::Internal)
+                && self.parts.tls.borrow().is_some(),
             limits: self.parts.limits.session.clone(),
         }
     }

@@ -2,14 +2,14 @@
 
 use crate::authentication::{Asked as Question, Findings};
 use crate::dialogue::Dialogue;
-use crate::door::{Accept, Door};
+use crate::door::Accept;
 use crate::header::HeaderFacts;
 use crate::incoming::{Arrived, Share};
 use crate::scanners::{Pieces, Subject, look_at_parts};
 use rules_policy::{Asked, Attachments, Author, Facts, Judgement, Listing, Rate, Refusal, Spam, judge};
 use stores_journal::IncomingBody;
 use tokio::time::timeout;
-use words_mail::{AccountId, Action, Envelope, Reason, Reply, Source, Tenant, TraceId, Verdict, findings};
+use words_mail::{Action, Address, Envelope, Reason, Reply, Source, Tenant, TraceId, Verdict, findings};
 
 /// Why a message is not taken.
 pub(crate) struct NotTaken {
@@ -92,7 +92,7 @@ pub(crate) async fn judged(
     let accept = &*dialogue.accept;
     let Arrived { facts: header, header: header_text, digests, body, share } = arrived;
     let findings = match &accept.parts.authentication {
-        Some(authentication) if dialogue.door == Door::Edge => {
+        Some(authentication) if envelope.source == Source::Edge => {
             let question = Question {
                 ip: envelope.peer.ip,
                 helo: &envelope.peer.helo,
@@ -111,7 +111,14 @@ pub(crate) async fn judged(
         source,
         returned: accept.returned.knows(&header.tags, source, &envelope.recipients),
         author: match &envelope.peer.account {
-            Some(account) if source == Source::Submission => author(accept, account, &header),
+            Some(account) if source == Source::Submission => {
+                let snapshot = accept.parts.directory.borrow();
+                author(&header, |address| snapshot.may_send_as(account, address))
+            }
+            _ if source == Source::Internal => {
+                let devices = accept.parts.devices.as_ref();
+                author(&header, |address| devices.is_some_and(|devices| devices.may_send_as(address)))
+            }
             _ => Author::NotAsked,
         },
         header: &header,
@@ -152,14 +159,15 @@ pub(crate) async fn judged(
 }
 
 fn rate(dialogue: &Dialogue, envelope: &Envelope) -> Rate {
-    let limits = &dialogue.accept.parts.limits;
+    let accept = &dialogue.accept;
+    let limits = &accept.parts.limits;
     if let (Some(account), Source::Submission) = (&envelope.peer.account, envelope.source) {
         let most = limits.recipients_per_account_hour;
-        let sent = dialogue.accept.senders.count(account, envelope.recipients.len(), most);
+        let sent = accept.senders.count(account, envelope.recipients.len(), most);
         return Rate::Account { sent, most };
     }
     match dialogue.seat.sent() {
-        Some(sent) => Rate::Address { sent, most: limits.messages_per_minute },
+        Some(sent) => Rate::Address { sent, most: accept.messages_per_minute(dialogue.door) },
         None => Rate::Uncounted,
     }
 }
@@ -187,13 +195,12 @@ async fn authenticate(
     }
 }
 
-/// Whether the `From:` field names nobody but the person who signed in.
-fn author(accept: &Accept, account: &AccountId, header: &HeaderFacts) -> Author {
-    let snapshot = accept.parts.directory.borrow();
+/// Whether the `From:` field names nobody but the one who sends it.
+fn author(header: &HeaderFacts, is_own: impl Fn(&Address) -> bool) -> Author {
     match header.from_fields {
         0 => Author::Missing,
         1 if header.authors.is_empty() || header.authors.contains(&None) => Author::Missing,
-        1 if header.authors.iter().flatten().all(|a| snapshot.may_send_as(account, a)) => Author::Own,
+        1 if header.authors.iter().flatten().all(is_own) => Author::Own,
         1 => Author::Foreign,
         _ => Author::Several,
     }

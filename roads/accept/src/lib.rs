@@ -28,6 +28,7 @@ mod senders;
 mod sign_in;
 mod spool;
 mod store;
+mod trusted;
 
 pub use authentication::{Asked, Authentication, Findings};
 pub use call_out::{Answer, CallOut};
@@ -39,6 +40,7 @@ pub use mail_auth::MailAuth;
 pub use scanners::{DnsblOptions, ScannerOptions, ScannerParts, ScannerPlace};
 pub use sign_in::{SignIn, SignInRefusal};
 pub use spool::Spool;
+pub use trusted::{DeviceParts, DeviceSender, Network, RelayParts, authority};
 
 #[cfg(test)]
 mod tests;

@@ -13,9 +13,10 @@ pub(crate) struct Place {
     pub(crate) primary: Option<PrimaryId>,
 }
 
-/// Decides about one recipient.
+/// Decides about one recipient. `anywhere`: devices may write to other organisations.
 pub(crate) async fn decide(
     source: Source,
+    anywhere: bool,
     to: &Address,
     snapshot: &Snapshot,
     call_outs: Option<&CallOuts>,
@@ -48,6 +49,11 @@ pub(crate) async fn decide(
             550,
             (5, 7, 1),
             "relaying denied: that domain is not served here; ask its own mail server",
+        )),
+        Resolved::NotOurs if source == Source::Internal && !anywhere => Err(Reply::new(
+            550,
+            (5, 7, 1),
+            "devices write to people here only; to let them write to others, set [internal] recipients",
         )),
         Resolved::NotOurs => Ok(Place { tenant: None, primary: None }),
     }

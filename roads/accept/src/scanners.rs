@@ -126,7 +126,7 @@ impl Scanners {
             (true, _) => Reason::Decided,
         };
         let dnsbl = match (reason(self.dnsbl.is_some()), source) {
-            (Reason::Decided, Source::Submission) => Reason::NotThisDoor,
+            (Reason::Decided, Source::Submission | Source::Relay | Source::Internal) => Reason::NotThisDoor,
             (reason, _) => reason,
         };
         (dnsbl, reason(self.rspamd.is_some()), reason(self.clamd.is_some()))

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use stores_journal::{NewMessage, Receipt};
 use words_mail::{
     Action, Check, CheckAnswer, CheckResult, Envelope, Peer, PrimaryId, Reason, Recipient, Reply, Sender,
-    Tenant, Verdict,
+    Source, Tenant, Verdict,
 };
 use words_world::crash_point;
 
@@ -29,7 +29,7 @@ pub(crate) async fn store(dialogue: &mut Dialogue, incoming: Incoming) -> Result
     let (sender, recipients) = (envelope.sender.clone(), envelope.recipients.clone());
     match try_store(dialogue, &accept, envelope, incoming).await {
         Ok((receipt, verdict)) => {
-            accept.returned.remember(receipt.trace, dialogue.door.source(), &recipients);
+            accept.returned.remember(receipt.trace, dialogue.source, &recipients);
             log_stored(dialogue, &sender, &recipients, &receipt, &verdict);
             Ok((Reply::new(250, (2, 0, 0), format!("stored as {}", receipt.trace)), receipt))
         }
@@ -69,7 +69,7 @@ fn take_envelope(dialogue: &mut Dialogue) -> Option<Envelope> {
         utf8: transaction.mail.utf8,
         ret: transaction.mail.ret,
         envid: transaction.mail.envid,
-        source: dialogue.door.source(),
+        source: dialogue.source,
         peer: Peer {
             ip: dialogue.peer.ip().to_canonical(),
             helo: dialogue.session.hello().unwrap_or_default().to_owned(),
@@ -159,6 +159,14 @@ fn log_stored(
 /// Whose mail it is: the sender's when a person sends it, else the recipients'.
 fn owner(accept: &Accept, dialogue: &mut Dialogue, envelope: &Envelope) -> (Tenant, Option<PrimaryId>) {
     let snapshot = accept.parts.directory.borrow();
+    if matches!(envelope.source, Source::Relay | Source::Internal) {
+        // Its sender is one of ours; what has none is the mail system's own report.
+        let named = envelope.sender.address().and_then(|a| snapshot.domain(a.domain()));
+        let behind = || snapshot.domains().find(|d| d.primary.is_some() && d.primary == dialogue.relay);
+        if let Some(domain) = named.or_else(behind) {
+            return (domain.tenant.clone(), domain.primary.clone());
+        }
+    }
     if let Some(account) = &envelope.peer.account
         && let Some(tenant) = snapshot.tenant_of(account)
     {

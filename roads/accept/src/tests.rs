@@ -18,6 +18,7 @@ mod edge;
 mod limits;
 mod people;
 mod scanners;
+mod trusted;
 
 pub(crate) const HOST: &str = "mx.example.org";
 pub(crate) const KEY: TraceKey = TraceKey([5; 32]);
@@ -59,6 +60,10 @@ pub(crate) fn snapshot() -> Snapshot {
     ];
     Snapshot::build(1, &domains, accounts, Learned::default()).0
 }
+
+/// A client's certificate and its key.
+pub(crate) type Shown =
+    (Vec<rustls::pki_types::CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>);
 
 struct TestDoor(tokio::sync::Mutex<mpsc::Receiver<Connected>>);
 
@@ -143,6 +148,8 @@ impl House {
             policy: Default::default(),
             extensions: Default::default(),
             limits: AcceptLimits::default(),
+            relays: Vec::new(),
+            devices: None,
         };
         change(&mut parts);
         let accept = Accept::new(parts);
@@ -153,12 +160,13 @@ impl House {
             writer.run(journal_stop).await;
             drop(keep_open);
         });
-        let doors = [Door::Edge, Door::Submission, Door::Submissions, Door::Local].map(|door| {
-            let (knock, rings) = mpsc::channel(64);
-            let listener = Box::new(TestDoor(tokio::sync::Mutex::new(rings)));
-            tasks.spawn(accept.clone().run(door, listener, shutdown.clone()));
-            (door, knock)
-        });
+        let doors =
+            [Door::Edge, Door::Submission, Door::Submissions, Door::Internal, Door::Local].map(|door| {
+                let (knock, rings) = mpsc::channel(64);
+                let listener = Box::new(TestDoor(tokio::sync::Mutex::new(rings)));
+                tasks.spawn(accept.clone().run(door, listener, shutdown.clone()));
+                (door, knock)
+            });
         House { accept, disk, world, stop, doors: doors.into(), tasks, trusted }
     }
 
@@ -186,11 +194,23 @@ impl House {
 
     /// Encrypts a connection.
     pub(crate) async fn encrypt(&self, client: Client<DuplexStream>) -> Client<impl Stream + use<>> {
+        self.encrypt_as(client, None).await
+    }
+
+    /// Encrypts a connection, showing a certificate.
+    pub(crate) async fn encrypt_as(
+        &self,
+        client: Client<DuplexStream>,
+        shown: Option<&Shown>,
+    ) -> Client<impl Stream + use<>> {
         let config = rustls::ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(self.trusted.clone())
-            .with_no_client_auth();
+            .with_root_certificates(self.trusted.clone());
+        let config = match shown {
+            Some((chain, key)) => config.with_client_auth_cert(chain.clone(), key.clone_key()).unwrap(),
+            None => config.with_no_client_auth(),
+        };
         let name = rustls::pki_types::ServerName::try_from(HOST).unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         Client::new(connector.connect(name, client.stream).await.unwrap())

@@ -7,7 +7,7 @@ use words_mail::{Grade, Source};
 pub(crate) fn check(facts: &Facts<'_>) -> bool {
     let Some(sender) = facts.sender.address() else { return false };
     match facts.source {
-        Source::Submission | Source::Own => true,
+        Source::Submission | Source::Own | Source::Relay | Source::Internal => true,
         Source::Edge => {
             facts.spf == Grade::Pass || facts.dkim_domains.iter().any(|d| covers(d, sender.domain()))
         }

@@ -39,6 +39,8 @@ impl Fingerprint {
             words_mail::Source::Edge => "edge",
             words_mail::Source::Submission => "submission",
             words_mail::Source::Own => "own",
+            words_mail::Source::Relay => "relay",
+            words_mail::Source::Internal => "internal",
         });
         add(envelope.peer.account.as_ref().map_or("", |account| account.as_str()));
         add(&envelope.sender.address().map(|address| address.key()).unwrap_or_default());

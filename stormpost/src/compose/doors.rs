@@ -1,5 +1,6 @@
 //! The doors of the edge and of submission.
 
+use super::relays::relays;
 use super::stores::Stores;
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::configuration::Configuration;
@@ -114,6 +115,8 @@ pub fn accept(
         policy: Policy { hops_max: configuration.limits.hops, ..configuration.filter.policy.clone() },
         extensions: Extensions::default(),
         limits: accept_limits(configuration),
+        relays: relays(configuration),
+        devices: configuration.devices.clone(),
     })
 }
 
@@ -136,6 +139,7 @@ pub fn places(configuration: &Configuration) -> impl Iterator<Item = (Door, Sock
         (Door::Edge, &listen.smtp),
         (Door::Submission, &listen.submission),
         (Door::Submissions, &listen.submissions),
+        (Door::Internal, &listen.internal),
     ];
     doors.into_iter().flat_map(|(door, addresses)| addresses.iter().map(move |at| (door, *at)))
 }

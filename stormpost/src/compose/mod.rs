@@ -5,6 +5,7 @@ pub mod doors;
 pub mod notices;
 pub mod owed;
 pub mod primaries;
+pub mod relays;
 pub mod sign_in;
 pub mod spool;
 pub mod stores;

@@ -3,6 +3,7 @@
 use super::filter::filter;
 use super::reader::{At, Reader, Section, parse_address};
 use super::source::{Fault, Faults, Source};
+use super::trusted::{devices, relay};
 use super::{
     Configuration, DeliverKind, DkimSettings, DomainSettings, EdgePlace, Limits, Listen, Login, MailServer,
     MailboxLogin, MailboxServer, Node, Notices, Outbound, PrimarySettings, Retention, Secret, SecretSource,
@@ -63,6 +64,7 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
     if let Some(notify) = &notify {
         check_notices(&notify_section, notify, &domains);
     }
+    let devices = devices(&top, &listen, &domains);
     let filter = filter(&top.part("filter"));
     let retention = top.part("retention");
     let retention = Retention {
@@ -81,6 +83,7 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
         outbound,
         notify: notify?,
         filter,
+        devices,
         retention,
         limits,
     })
@@ -147,6 +150,7 @@ fn listen(section: &Section<'_>, data: &Path) -> Listen {
         submissions: door("submissions"),
         imap: door("imap"),
         imaps: door("imaps"),
+        internal: door("internal"),
         http: door("http"),
         lmtp_local: section.path("lmtp_local").map_or_else(|| data.join("lmtp.sock"), |at| at.value),
     };
@@ -415,6 +419,7 @@ fn primary(
         canary_every,
         queue_time,
         connections,
+        relay: section.table("relay", "primary.relay").map(|section| relay(&section)),
         filed_by_us: filed_by?.value == "us",
     })
 }
@@ -470,7 +475,7 @@ fn mail_server(section: &Section<'_>, is_primary: bool) -> Option<MailServer> {
 }
 
 /// A name with its password, if there is one.
-fn login(section: &Section<'_>) -> Option<Login> {
+pub(super) fn login(section: &Section<'_>) -> Option<Login> {
     let user = section.text("user");
     let password = password(section);
     match (user, password) {

@@ -142,6 +142,13 @@ pub const PARTS: &[Part] = &[
     ),
     part("primary.deliver", "[primary.deliver]", "Where received mail is handed to the primary."),
     part(
+        "primary.relay",
+        "[primary.relay]",
+        "Whether the primary may send to other organisations through us, as the domains behind which it stands. One proof \
+         is enough. Microsoft 365 and Google send from addresses and with certificates that all their customers share, so \
+         neither can prove itself here: let them send by themselves.",
+    ),
+    part(
         "primary.mailbox",
         "[primary.mailbox]",
         "How the primary's mailboxes are reached. Without it mail is proved up to the primary's `250` and not into the \
@@ -158,6 +165,12 @@ pub const PARTS: &[Part] = &[
         "[primary.mailbox.writer]",
         "The sign-in that gives back what people did here: appends, flags, moves. Apart from the reader's, so that the one \
          can be taken away without the other.",
+    ),
+    part(
+        "internal",
+        "[internal]",
+        "Devices that cannot sign in: printers, scanners, alarm systems. They send through a door of their own, \
+         `internal` in `[listen]`, which belongs on an inner network. Their mail is judged and signed like people's.",
     ),
     part(
         "outbound",
@@ -228,6 +241,7 @@ const TOP: &[Key] = &[
     key("", "tenant", Tables, None, "The organisations."),
     key("", "domain", Tables, None, "The domains."),
     key("", "primary", Tables, None, "The mail systems of record."),
+    key("", "internal", Table, None, "Devices that cannot sign in."),
     key("", "outbound", Table, None, "How mail leaves."),
     key("", "notify", Table, None, "Who is told."),
     key("", "filter", Table, None, "Who looks at mail before it is taken."),

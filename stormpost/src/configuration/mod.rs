@@ -7,6 +7,7 @@ mod keys;
 mod reader;
 mod secret;
 mod source;
+mod trusted;
 mod values;
 
 #[cfg(test)]
@@ -16,8 +17,10 @@ pub use filter::{Filter, FilterStands};
 pub use keys::{Key, Kind, PARTS, Part, keys, page};
 pub use secret::{Secret, SecretSource, read_private, reason};
 pub use source::{Fault, Faults, Place, Severity, Source, nearest, visible};
+pub use trusted::RelaySettings;
 pub use values::{parse_duration, parse_size, write_duration, write_size};
 
+use roads_accept::DeviceParts;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,6 +55,8 @@ pub struct Configuration {
     pub notify: Notices,
     /// Who looks at mail before it is taken.
     pub filter: Filter,
+    /// Devices that cannot sign in.
+    pub devices: Option<DeviceParts>,
     /// How long things are kept.
     pub retention: Retention,
     /// The bounds.
@@ -97,6 +102,8 @@ pub struct Listen {
     pub imap: Vec<SocketAddr>,
     /// People reading, implicit TLS.
     pub imaps: Vec<SocketAddr>,
+    /// Devices that cannot sign in.
+    pub internal: Vec<SocketAddr>,
     /// Health and metrics.
     pub http: Vec<SocketAddr>,
     /// The local socket of the edge.
@@ -248,6 +255,8 @@ pub struct PrimarySettings {
     pub id: PrimaryId,
     /// Where mail is handed to it.
     pub deliver: MailServer,
+    /// How it proves who it is when it sends to others through us; `None`: it may not.
+    pub relay: Option<RelaySettings>,
     /// Its mailboxes.
     pub mailbox: Option<MailboxServer>,
     /// Who may open an event.

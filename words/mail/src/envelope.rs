@@ -57,6 +57,10 @@ pub enum Source {
     Submission,
     /// From Stormpost itself: reports, notices, canaries.
     Own,
+    /// From a mail system of record that proved who it is and sends as its own people, for others.
+    Relay,
+    /// From a device that cannot sign in, at the door for those.
+    Internal,
 }
 
 /// The other end of the connection that handed a message over.

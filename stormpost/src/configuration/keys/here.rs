@@ -57,6 +57,13 @@ pub(super) const HERE: &[Key] = &[
     key("listen", "imaps", Sockets, None, "The same with TLS from the first byte, port 993."),
     key(
         "listen",
+        "internal",
+        Sockets,
+        None,
+        "Devices that cannot sign in, see `[internal]`. At an address of the inner network, for example `192.168.7.1:25`.",
+    ),
+    key(
+        "listen",
         "http",
         Sockets,
         None,

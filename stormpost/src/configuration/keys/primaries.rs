@@ -18,6 +18,7 @@ pub(super) const PRIMARIES: &[Key] = &[
     ),
     key("primary", "deliver", Table, None, "Where mail is handed to it. Needed."),
     key("primary", "mailbox", Table, None, "How its mailboxes are reached."),
+    key("primary", "relay", Table, None, "How it proves who it is when it sends to others through us."),
     key(
         "primary",
         "mode",
@@ -118,6 +119,46 @@ pub(super) const PRIMARIES: &[Key] = &[
         "Whether the address of the sender's server is passed on by XCLIENT where the primary offers it, so that its own \
          checks judge as before.",
     ),
+    key(
+        "primary.relay",
+        "addresses",
+        Texts,
+        None,
+        "Its addresses, each by itself. A range is refused: everybody in it could relay, at a provider every other \
+         customer.",
+    ),
+    key(
+        "primary.relay",
+        "fingerprints",
+        Texts,
+        None,
+        "SHA-256 digests of certificates it shows, as `openssl x509 -noout -fingerprint -sha256` prints them.",
+    ),
+    key(
+        "primary.relay",
+        "certificate_authority",
+        Path,
+        None,
+        "The authority, PEM, that signed certificates it shows, for clients. Not one that signs for others too under the \
+         same names: the certificate of a provider is that of all its customers.",
+    ),
+    key("primary.relay", "certificate_names", Texts, None, "Whose certificates of that authority are meant."),
+    key(
+        "primary.relay",
+        "user",
+        Text,
+        None,
+        "The name by which it signs in at the submission doors. It may then send as its domains, and reads nothing.",
+    ),
+    key(
+        "primary.relay",
+        "password_file",
+        Secret,
+        None,
+        "The file with its password, of sixteen characters or more, readable by nobody else. `credential:NAME` takes the \
+         systemd credential of that name.",
+    ),
+    key("primary.relay", "password", Text, None, PASSWORD_WORDS),
     key("primary.mailbox", "kind", Choice(&["imap"]), Some("imap"), "The protocol."),
     key("primary.mailbox", "host", Text, None, "Its name or address. Needed."),
     key("primary.mailbox", "port", Count, None, "By default 993 with implicit TLS, else 143."),
@@ -153,6 +194,28 @@ pub(super) const PRIMARIES: &[Key] = &[
     key("primary.mailbox.writer", "password", Text, None, PASSWORD_WORDS),
     key("primary.mailbox.writer", "accounts_file", Secret, None, "As for the reader."),
     // [outbound]
+    key(
+        "internal",
+        "clients",
+        Texts,
+        None,
+        "Where they are: addresses, or private networks as `192.168.7.0/24`, no larger than a /20. Needed.",
+    ),
+    key(
+        "internal",
+        "senders",
+        Texts,
+        None,
+        "As whom they send, in the envelope and in `From:`: addresses, or domains of ours. Needed.",
+    ),
+    key(
+        "internal",
+        "recipients",
+        Choice(&["here", "anywhere"]),
+        Some("here"),
+        "Whom they may write to: people of our domains, or anybody.",
+    ),
+    key("internal", "messages_per_minute", Count, Some("60"), "Messages of one device in a minute."),
     key("outbound", "helo", Text, None, "Our name towards other servers. By default the node's name."),
     key("outbound", "smart_host", Table, None, "A server that takes all of it."),
     key("outbound.smart_host", "host", Text, None, "Its name or address. Needed."),
