@@ -23,6 +23,7 @@ mod settings;
 mod settle;
 mod sign;
 mod stops;
+mod transport;
 mod turn;
 mod view;
 mod waits;
@@ -32,6 +33,7 @@ pub use lane::{LaneName, Pace};
 pub use road::Deliver;
 pub use settings::{Parts, PrimaryRoute, Settings};
 pub use sign::{KeyKind, MadeKey, Signer, make_key};
+pub use transport::{ReportOptions, Transport, TransportOptions};
 pub use view::{Counts, Cursor, Filter, LaneView, Page, QueueView, Queued, QueuedRecipient, Standing};
 pub use waits::Holds;
 
