@@ -100,7 +100,7 @@ fn host_name(text: &str) -> Result<String, String> {
 }
 
 /// A name that is said in greetings, which are ASCII (RFC 5321 §4.1.1.1).
-fn server_name(text: &str) -> Result<String, String> {
+pub(super) fn server_name(text: &str) -> Result<String, String> {
     let name = host_name(text)?;
     match name.is_ascii() {
         true => Ok(name),
@@ -375,6 +375,7 @@ fn primary(
         _ => Mode::Automatic,
     });
     let filed_by = section.choice("filed_by");
+    let relay = section.table("relay", "primary.relay").map(|section| relay(&section));
     let [dwell, return_dwell, return_dwell_max, clear, clear_max, unsteady] =
         ["dwell", "return_dwell", "return_dwell_max", "clear", "clear_max", "unsteady"]
             .map(|k| section.duration(k));
@@ -419,7 +420,7 @@ fn primary(
         canary_every,
         queue_time,
         connections,
-        relay: section.table("relay", "primary.relay").map(|section| relay(&section)),
+        relay,
         filed_by_us: filed_by?.value == "us",
     })
 }

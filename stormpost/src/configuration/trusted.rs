@@ -188,7 +188,7 @@ mod tests {
 
     fn parse(listen: &str, more: &str) -> Result<(Configuration, String), String> {
         let text = format!(
-            "[node]\nname = \"mx.example.org\"\ndata = \"data\"\n[listen]\nsmtp = \"127.0.0.1:0\"\n{listen}\n[[domain]]\n\
+            "[node]\nname = \"mx.example.org\"\ndata = \"data\"\n[notify]\nmail = [\"me@provider.example\"]\n[listen]\nsmtp = \"127.0.0.1:0\"\n{listen}\n[[domain]]\n\
              name = \"example.org\"\naccounts = [\"anna@example.org\"]\nprimary = \"hq\"\n[[primary]]\nid = \"hq\"\n\
              [primary.deliver]\nhost = \"mail.example.org\"\n{more}"
         );
