@@ -15,6 +15,7 @@ pub(crate) fn refusal(error: &MailboxError) -> (Code, String) {
         MailboxError::NoUid => (Code::Cannot, error.to_string()),
         MailboxError::Append(_) => later(&error.to_string()),
         MailboxError::NotShownYet => later("it is being brought up to date"),
+        MailboxError::Copying(_) => (Code::Unavailable, error.to_string()),
         MailboxError::View(_) | MailboxError::Log(_) => {
             later("the mailbox cannot be read or written just now")
         }

@@ -152,9 +152,8 @@ impl House {
 
     fn touch(&mut self, who: Who, content: u32) {
         self.touched.insert((who == Who::Here, content));
-        if self.dead.get(&content).is_some_and(|by| *by != who) {
-            self.dead.remove(&content);
-        }
+        // Whoever touches it takes it up again, wherever it was removed.
+        self.dead.remove(&content);
     }
 
     fn delete(&mut self, who: Who, at: usize) {
@@ -286,6 +285,10 @@ impl House {
             if before == (self.view(Who::Here), self.view(Who::There)) && before.0 == before.1 {
                 self.touched.clear();
                 self.crashed = false;
+                self.must_be_right();
+                // Whatever landed in Trash is a message like any other from now on.
+                let left: BTreeSet<u32> = self.here.messages.iter().map(|m| m.content).collect();
+                self.dead.retain(|content, _| !left.contains(content));
                 return;
             }
         }
@@ -460,6 +463,15 @@ impl House {
     }
 
     fn messages(&mut self, fuel: &mut u32) -> Result<(), Crash> {
+        let linked: BTreeSet<u32> = self.links.iter().map(|link| link.here).collect();
+        // What came and is not linked yet stands, for all that is known, where it came: a copy of it elsewhere is a copy.
+        let came = self.here.messages.iter().enumerate().filter(|(_, m)| m.received && !linked.contains(&m.key));
+        let came = came.map(|(at, m)| Known {
+            folder: INBOX.to_string(),
+            identity: identity(m),
+            here: Some(at),
+            there: None,
+        });
         let known: Vec<Known> = self
             .links
             .iter()
@@ -469,12 +481,13 @@ impl House {
                 here: self.here.messages.iter().position(|m| m.key == link.here),
                 there: self.there.messages.iter().position(|m| m.key == link.there),
             })
+            .chain(came)
             .collect();
         let joined = join(&known, &self.sighted(Who::Here), &self.sighted(Who::There));
         let (links, here, there) =
             (self.links.clone(), self.here.messages.clone(), self.there.messages.clone());
         for one in joined {
-            let link = one.known.map(|at| links[at].clone());
+            let link = one.known.and_then(|at| links.get(at).cloned());
             let sides = (one.here.map(|at| here[at].clone()), one.there.map(|at| there[at].clone()));
             self.message(link, sides, fuel)?;
         }

@@ -26,13 +26,13 @@ pub struct Appendix {
 
 /// A message on its way in. Dropped unfinished, it leaves nothing behind.
 pub struct Append {
-    mailboxes: Mailboxes,
-    account: AccountId,
-    folder: Folder,
-    identity: IdentityBuilder,
-    inline: Vec<u8>,
-    file: Option<BodyWriter>,
-    size: u64,
+    pub(crate) mailboxes: Mailboxes,
+    pub(crate) account: AccountId,
+    pub(crate) folder: Folder,
+    pub(crate) identity: IdentityBuilder,
+    pub(crate) inline: Vec<u8>,
+    pub(crate) file: Option<BodyWriter>,
+    pub(crate) size: u64,
 }
 
 impl Mailboxes {

@@ -163,9 +163,12 @@ impl Applier {
         for (((_, entry), done), effect) in entries.iter().zip(waiting).zip(effects) {
             self.landed(entry);
             done(Ok(effect));
-            if let Entry::Event(event) = entry
-                && let Some(account) = event.account()
-            {
+            let account = match entry {
+                Entry::Event(event) => event.account(),
+                Entry::Mirrored(fact) => Some(fact.account()),
+                Entry::Attempt(_) => None,
+            };
+            if let Some(account) = account {
                 self.inner.wake(account);
             }
         }

@@ -115,10 +115,35 @@ impl Numbers {
     }
 }
 
+impl Numbers {
+    /// Numbers of a folder begin here at the least; where they begin then.
+    pub(crate) fn raise(
+        &mut self,
+        inner: &Inner,
+        folder: FolderId,
+        uid: u32,
+        modseq: u64,
+    ) -> Result<(u32, u64), MailboxError> {
+        let counter = self.counter(inner, folder)?;
+        counter.uid = counter.uid.max(uid);
+        counter.modseq = counter.modseq.max(modseq);
+        Ok((counter.uid, counter.modseq))
+    }
+
+    /// Whether nothing was ever put into a folder.
+    pub(crate) fn is_untouched(&mut self, inner: &Inner, folder: FolderId) -> Result<bool, MailboxError> {
+        Ok(self.counter(inner, folder)?.uid == 1)
+    }
+}
+
 /// An event on its way. What became of it is known when it is visible.
 pub(crate) struct Ticket(oneshot::Receiver<Result<Effect, MailboxError>>);
 
 impl Ticket {
+    pub(crate) fn of(told: oneshot::Receiver<Result<Effect, MailboxError>>) -> Ticket {
+        Ticket(told)
+    }
+
     /// Waits until the event is durable and visible. Dropping the wait takes nothing back.
     pub(crate) async fn done(self) -> Result<Effect, MailboxError> {
         within(async { self.0.await.unwrap_or(Err(MailboxError::Append(stores_log::AppendError::Closed))) })

@@ -26,6 +26,9 @@ pub enum MailboxError {
     /// It is recorded and will be shown, but the view cannot show it yet.
     #[error("it was recorded, but cannot be shown yet")]
     NotShownYet,
+    /// The first copy of the folder from the primary is unfinished; how much of it is here, in percent.
+    #[error("folder still being copied ({0} %); nothing is missing")]
+    Copying(u8),
     /// The view cannot be read or written.
     #[error("the mailbox view: {0}")]
     View(String),

@@ -21,6 +21,7 @@ mod flags;
 mod folder;
 mod folders;
 mod look;
+mod mirror;
 mod open;
 mod uids;
 mod view;
@@ -41,6 +42,7 @@ pub use folder::{
     Counts, FOLDERS_MAX, Folder, FolderId, INBOX, LEVELS_MAX, NAME_BYTES_MAX, SEPARATOR, STANDARD,
     SpecialUse, canonical, is_below,
 };
+pub use mirror::{Link, LinkNote, Look, Pairing, Pulled, Pulling};
 pub use open::{MailboxOptions, Mailboxes, Ready};
 pub use uids::UidRanges;
 pub use view::{Changed, Message, Snapshot, ViewPlace};

@@ -5,6 +5,7 @@ use crate::applier::{self, Applier};
 use crate::body::{Bodies, FACTS_WAITING_MAX};
 use crate::desk::Desk;
 use crate::event::{ATTEMPT_V1, EVENT_V1};
+use crate::mirror::MIRRORED_V1;
 use crate::view::{Applied, Entry, Found, Stamp, View, ViewPlace};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -179,6 +180,7 @@ pub(crate) fn entry(record: &Record) -> Option<(Stamp, Entry)> {
     let read = match record.kind {
         EVENT_V1 => serde_json::from_slice(&record.meta).map(Entry::Event),
         ATTEMPT_V1 => serde_json::from_slice(&record.meta).map(Entry::Attempt),
+        MIRRORED_V1 => serde_json::from_slice(&record.meta).map(Entry::Mirrored),
         _ => return None,
     };
     match read {

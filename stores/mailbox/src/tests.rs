@@ -1,6 +1,7 @@
 //! A small node around a disk that can fail, for the stories in the files below.
 
 mod crash;
+mod mirror;
 mod rebuild;
 mod story;
 mod together;

@@ -32,6 +32,16 @@ impl Identity {
         }
     }
 
+    /// All of it as one hash.
+    pub fn content(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        let id = self.message_id.as_deref().unwrap_or("");
+        hasher.update(&(id.len() as u64).to_le_bytes());
+        hasher.update(id.as_bytes());
+        hasher.update(&self.rest);
+        *hasher.finalize().as_bytes()
+    }
+
     /// Whether both are copies of one message.
     pub fn same(&self, other: &Identity) -> bool {
         let ids_agree = match (&self.message_id, &other.message_id) {
@@ -43,6 +53,7 @@ impl Identity {
 }
 
 /// Makes an [`Identity`] of bytes as they come.
+#[derive(Clone)]
 pub struct IdentityBuilder {
     header: Vec<u8>,
     /// Where in `header` the line that is still open begins.

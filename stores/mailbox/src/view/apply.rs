@@ -4,6 +4,7 @@
 use super::schema::{self, number, signed};
 use super::{Applied, Derived, Found, View};
 use crate::event::{Attempt, By, Event, Opened, Together};
+use crate::mirror::Mirrored;
 use crate::{Flags, FolderId, UidRanges};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use stores_log::Position;
@@ -22,6 +23,7 @@ pub(crate) struct Stamp {
 pub(crate) enum Entry {
     Event(Event),
     Attempt(Attempt),
+    Mirrored(Mirrored),
 }
 
 /// What an event did.
@@ -40,7 +42,7 @@ pub(crate) struct Effect {
 }
 
 impl Effect {
-    fn missed() -> Effect {
+    pub(crate) fn missed() -> Effect {
         Effect { missed: true, ..Effect::default() }
     }
 }
@@ -95,22 +97,22 @@ impl View {
     }
 }
 
-struct Apply<'a> {
-    sql: &'a Connection,
-    stamp: &'a Stamp,
+pub(super) struct Apply<'a> {
+    pub(super) sql: &'a Connection,
+    pub(super) stamp: &'a Stamp,
 }
 
 /// A row of `messages` as far as changes need it.
-struct Row {
-    uid: u32,
-    modseq: u64,
-    date: i64,
-    size: i64,
-    flags: Flags,
-    trace: Option<Vec<u8>>,
-    own: bool,
-    segment: i64,
-    place: i64,
+pub(super) struct Row {
+    pub(super) uid: u32,
+    pub(super) modseq: u64,
+    pub(super) date: i64,
+    pub(super) size: i64,
+    pub(super) flags: Flags,
+    pub(super) trace: Option<Vec<u8>>,
+    pub(super) own: bool,
+    pub(super) segment: i64,
+    pub(super) place: i64,
 }
 
 impl Apply<'_> {
@@ -129,6 +131,7 @@ impl Apply<'_> {
         match entry {
             Entry::Event(event) => {
                 let effect = self.event(event)?;
+                self.follow_links(event, &effect.uids)?;
                 if let Some(account) = event.account()
                     && event.by() == By::Person
                     && !effect.missed
@@ -140,6 +143,7 @@ impl Apply<'_> {
                 Ok(effect)
             }
             Entry::Attempt(attempt) => self.attempt(attempt),
+            Entry::Mirrored(fact) => self.mirrored(fact),
         }
     }
 
@@ -212,7 +216,7 @@ impl Apply<'_> {
     }
 
     /// The row number of an account, which is made when it is new.
-    fn account(&self, account: &AccountId) -> Result<i64> {
+    pub(super) fn account(&self, account: &AccountId) -> Result<i64> {
         let mut select = self.sql.prepare_cached("SELECT id FROM accounts WHERE name = ?1")?;
         if let Some(id) = select.query_row([account.as_str()], |row| row.get(0)).optional()? {
             return Ok(id);
@@ -351,7 +355,7 @@ impl Apply<'_> {
         Ok(Effect { placed: Some((folder, uid)), ..Effect::default() })
     }
 
-    fn place(&self, folder: FolderId, row: &Row) -> Result<Effect> {
+    pub(super) fn place(&self, folder: FolderId, row: &Row) -> Result<Effect> {
         let there = self
             .sql
             .prepare_cached(

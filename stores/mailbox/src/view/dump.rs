@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 /// Tables that follow from the log, in a fixed order. `facts`, `keys` and `collected` are not among them: they may be lost at
 /// any time.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 13] = [
     ("state", "one"),
     ("accounts", "id"),
     ("folders", "id"),
@@ -16,6 +16,9 @@ const TABLES: [(&str, &str); 10] = [
     ("arrivals", "account, trace"),
     ("attempts", "trace, recipient, destination"),
     ("changes", "account, seq"),
+    ("pairings", "folder"),
+    ("links", "pairing, there"),
+    ("brakes", "account"),
     ("halves", "folder, first, uid"),
 ];
 

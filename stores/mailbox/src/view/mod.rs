@@ -6,6 +6,7 @@
 
 mod apply;
 mod dump;
+mod mirror;
 mod read;
 mod schema;
 

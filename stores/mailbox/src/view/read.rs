@@ -71,7 +71,7 @@ fn folder(row: &Row<'_>) -> Result<Folder> {
     })
 }
 
-fn message(row: &Row<'_>) -> Result<Message> {
+pub(super) fn message(row: &Row<'_>) -> Result<Message> {
     let trace = row.get_ref(6)?.as_blob_or_null()?.and_then(trace_id);
     Ok(Message {
         uid: row.get(0)?,

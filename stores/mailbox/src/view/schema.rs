@@ -7,7 +7,7 @@ use std::time::Duration;
 use stores_log::Position;
 
 /// Raised with every change of the tables: a view of another version is made anew from the log.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Pages of cache for each connection, in KiB.
 const CACHE_KIB: i64 = 4_096;
@@ -52,7 +52,7 @@ CREATE TABLE halves(folder INTEGER NOT NULL, first INTEGER NOT NULL, uid INTEGER
     date INTEGER NOT NULL, size INTEGER NOT NULL, flags INTEGER NOT NULL, keywords TEXT NOT NULL, trace BLOB,
     segment INTEGER NOT NULL, place INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY(folder, first, uid)) WITHOUT ROWID;
-INSERT INTO state VALUES(1, 2, NULL, NULL, NULL, 1, NULL);
+INSERT INTO state VALUES(1, 3, NULL, NULL, NULL, 1, NULL);
 ";
 
 /// Makes the connection that writes ready, and the tables if they are not there.
@@ -68,6 +68,7 @@ pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     if there == 0 {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(super::mirror::TABLES)?;
         transaction.commit()?;
     }
     let version: i64 = connection.query_row("SELECT version FROM state", [], |row| row.get(0))?;
