@@ -67,6 +67,11 @@ pub struct ImapLimits {
     pub message: u64,
     /// Messages in one APPEND (RFC 3502). Default 64.
     pub messages_per_append: usize,
+    /// What clients are told that an account may hold, in bytes (RFC 9208 STORAGE). Nothing is refused for it: mail
+    /// that was accepted is never lost. Default none.
+    pub account_bytes: Option<u64>,
+    /// The same in messages (RFC 9208 MESSAGE). Default none.
+    pub account_messages: Option<u64>,
 }
 
 impl Default for ImapLimits {
@@ -88,6 +93,8 @@ impl Default for ImapLimits {
             command: 64 << 10,
             message: 64 << 20,
             messages_per_append: 64,
+            account_bytes: None,
+            account_messages: None,
         }
     }
 }

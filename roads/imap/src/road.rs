@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stores_mailbox::{FolderId, Mailboxes};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use words_world::{Connected, Listener, World};
 
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     /// From which UID on messages of a folder are recent: no session has been told of them (RFC 3501 §2.3.2). Kept
     /// only while the program runs, as clients expect nothing better.
     pub(crate) recent: Mutex<HashMap<FolderId, u32>>,
+    /// Turns to put messages in order: each takes memory that grows with the mailbox.
+    pub(crate) sorting: Arc<Semaphore>,
 }
 
 /// IMAP for people's clients.
@@ -62,6 +64,7 @@ impl Imap {
             options,
             guests: Arc::default(),
             recent: Mutex::default(),
+            sorting: Arc::new(Semaphore::new(crate::verbs::SORTS_AT_ONCE)),
         };
         Ok(Imap { shared: Arc::new(shared), doors: open })
     }

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) selected: Option<Box<Selected>>,
     pub(crate) condstore: bool,
     pub(crate) qresync: bool,
+    /// Names and texts are UTF-8 (RFC 6855).
+    pub(crate) utf8: bool,
     pub(crate) waiting: Option<Waiting>,
     pub(crate) appending: Option<Box<Appending>>,
     pub(crate) half_read: Option<Box<HalfRead>>,
@@ -109,6 +111,7 @@ impl Session {
             selected: None,
             condstore: false,
             qresync: false,
+            utf8: false,
             waiting: None,
             appending: None,
             half_read: None,
@@ -304,9 +307,7 @@ impl Session {
             | Command::Enable(_)
             | Command::Namespace
             | Command::GetQuota { .. }
-            | Command::GetQuotaRoot { .. }
-            | Command::Sort(_)
-            | Command::Thread(_) => Box::pin(self.greetings(tag, command)),
+            | Command::GetQuotaRoot { .. } => Box::pin(self.greetings(tag, command)),
             Command::Noop | Command::Check => Box::pin(self.noop(tag)),
             Command::Select(select) => Box::pin(self.select(tag, select)),
             Command::Close => Box::pin(self.close(tag)),
@@ -322,6 +323,8 @@ impl Session {
             Command::Idle => Box::pin(self.idle(tag)),
             Command::Expunge { uids } => Box::pin(self.expunge(tag, uids)),
             Command::Search(search) => Box::pin(self.search(tag, search)),
+            Command::Sort(sort) => Box::pin(self.sort(tag, sort)),
+            Command::Thread(thread) => Box::pin(self.thread(tag, thread)),
             Command::Fetch(fetch) => Box::pin(self.fetch(tag, fetch)),
             Command::Store(store) => Box::pin(self.store(tag, store)),
             Command::Copy { uid, set, mailbox } => Box::pin(self.copy(tag, uid, set, mailbox, false)),

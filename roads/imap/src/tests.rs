@@ -93,6 +93,7 @@ impl Server {
             options: ImapOptions { host: "mail.example.org".into(), limits },
             guests: Arc::new(Guests::default()),
             recent: Default::default(),
+            sorting: Arc::new(tokio::sync::Semaphore::new(1)),
         };
         Server { shared: Arc::new(shared), mailboxes, disk, stop }
     }

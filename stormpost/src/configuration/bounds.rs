@@ -77,6 +77,8 @@ impl Limits {
             command: self.imap_command_size,
             message: self.message_size,
             messages_per_append: self.imap_append_messages,
+            account_bytes: None,
+            account_messages: None,
         }
     }
 }

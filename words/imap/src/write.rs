@@ -262,15 +262,15 @@ impl ResponseWriter {
         }
     }
 
-    /// `* LIST (attributes) "/" name`. `child_info` says that a child matched what was asked for
-    /// (RFC 5258 §3.5); it is written as `("CHILDINFO" ("SUBSCRIBED"))`.
+    /// `* LIST (attributes) "/" name`. `child_info` tells by which selections a child was found (RFC 5258 §3.5); it is
+    /// written as `("CHILDINFO" ("SUBSCRIBED"))`.
     pub fn list(
         &mut self,
         kind: ListKind,
         attributes: &[&str],
         separator: Option<char>,
         name: &str,
-        child_info: bool,
+        child_info: &[&str],
     ) {
         self.out.extend_from_slice(if kind == ListKind::List { b"* LIST " } else { b"* LSUB " });
         self.parenthesised(attributes);
@@ -282,8 +282,10 @@ impl ResponseWriter {
             None => self.out.extend_from_slice(b" NIL "),
         }
         self.mailbox(name);
-        if child_info {
-            self.out.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
+        if !child_info.is_empty() {
+            self.out.extend_from_slice(b" (\"CHILDINFO\" ");
+            self.parenthesised(child_info.iter().map(|selection| format!("\"{selection}\"")));
+            self.out.push(b')');
         }
         self.end();
     }
@@ -322,7 +324,16 @@ impl ResponseWriter {
 
     /// `* SEARCH ...`, with the highest MODSEQ among what was found when the search asked for MODSEQ.
     pub fn search(&mut self, found: impl IntoIterator<Item = u32>, modseq: Option<u64>) {
-        self.out.extend_from_slice(b"* SEARCH");
+        self.found("SEARCH", found, modseq);
+    }
+
+    /// `* SORT ...` (RFC 5256 §4), in the order given; with a MODSEQ as [`ResponseWriter::search`].
+    pub fn sort(&mut self, found: impl IntoIterator<Item = u32>, modseq: Option<u64>) {
+        self.found("SORT", found, modseq);
+    }
+
+    fn found(&mut self, name: &str, found: impl IntoIterator<Item = u32>, modseq: Option<u64>) {
+        self.put(format_args!("* {name}"));
         let mut some = false;
         for number in found {
             some = true;
@@ -332,11 +343,6 @@ impl ResponseWriter {
             self.put(format_args!(" (MODSEQ {modseq})"));
         }
         self.end();
-    }
-
-    /// `* SORT ...` (RFC 5256 §4), in the order given.
-    pub fn sort(&mut self, found: impl IntoIterator<Item = u32>) {
-        self.words("SORT", found);
     }
 
     /// `* THREAD ...` (RFC 5256 §4).

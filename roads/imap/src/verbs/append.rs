@@ -3,14 +3,16 @@
 use super::kept_flags;
 use crate::session::Session;
 use std::io;
-use stores_mailbox::{Append, Appendix, By, MailboxError, Placed, UidRanges};
+use stores_mailbox::{Append, Appendix, By, MailboxError};
 use words_imap::{AppendBegin, Code, SequenceSet, Status};
 
 /// An APPEND that is under way.
 pub(crate) struct Appending {
     messages: Vec<(Append, Appendix)>,
     /// Why none of it will be stored, once that is known; the rest is read and dropped.
-    failed: Option<MailboxError>,
+    failed: Option<(Code, String)>,
+    /// Whether the message at hand is a literal8.
+    binary: bool,
     /// A message of no bytes takes the whole command back (RFC 3502 §6.3.11).
     taken_back: bool,
 }
@@ -22,10 +24,19 @@ impl Session {
             return Ok(());
         }
         if begin.first {
-            self.appending =
-                Some(Box::new(Appending { messages: Vec::new(), failed: None, taken_back: false }));
+            self.appending = Some(Box::new(Appending {
+                messages: Vec::new(),
+                failed: None,
+                binary: false,
+                taken_back: false,
+            }));
         }
-        let Some(appending) = &self.appending else { return Ok(()) };
+        if begin.utf8 && !self.utf8 {
+            self.refuse_append(&begin.tag, Some(Code::Cannot), "enable UTF8=ACCEPT first");
+            return Ok(());
+        }
+        let Some(appending) = &mut self.appending else { return Ok(()) };
+        appending.binary = begin.binary;
         if appending.messages.len() >= self.shared.options.limits.messages_per_append {
             self.refuse_append(&begin.tag, Some(Code::Limit), "too many messages in one APPEND");
             return Ok(());
@@ -68,51 +79,43 @@ impl Session {
         if appending.failed.is_some() {
             return Ok(());
         }
+        // RFC 3516 §4.4: a mailbox that cannot hold zero bytes, which nothing but BINARY could carry, says so.
+        if appending.binary && data.contains(&0) {
+            appending.messages.clear();
+            let text = "messages with zero bytes are not taken; encode them as base64".to_owned();
+            appending.failed = Some((Code::UnknownCte, text));
+            return Ok(());
+        }
         if let Some((append, _)) = appending.messages.last_mut()
             && let Err(error) = append.write(data).await
         {
             appending.messages.clear();
-            appending.failed = Some(error);
+            appending.failed = Some(crate::refusal::refusal(&error));
         }
         Ok(())
     }
 
     pub(crate) async fn append_done(&mut self, tag: String) -> io::Result<()> {
         let Some(appending) = self.appending.take() else { return Ok(()) };
-        if let Some(error) = &appending.failed {
-            self.refuse(&tag, error);
+        if let Some((code, text)) = &appending.failed {
+            self.out.no(&tag, Some(code), text);
             return Ok(());
         }
         if appending.taken_back {
             self.out.no(&tag, None, "an empty message takes the APPEND back; nothing was stored");
             return Ok(());
         }
-        let mut placed: Vec<Placed> = Vec::new();
-        for (append, appendix) in appending.messages {
-            match append.finish(appendix).await {
-                Ok(one) => placed.push(one),
-                Err(error) => {
-                    self.take_back(&placed).await;
-                    self.refuse(&tag, &error);
-                    return Ok(());
-                }
+        let placed = match Append::finish_together(appending.messages).await {
+            Ok(placed) => placed,
+            Err(error) => {
+                self.refuse(&tag, &error);
+                return Ok(());
             }
-        }
+        };
         let uids = SequenceSet::of(placed.iter().map(|p| p.uid));
         let code = uids
             .zip(placed.first())
             .map(|(uids, first)| Code::AppendUid { validity: first.uidvalidity, uids });
         self.done(&tag, code, "stored", true).await
-    }
-
-    /// All of an APPEND or nothing of it (RFC 3502 §6.3.11).
-    async fn take_back(&mut self, placed: &[Placed]) {
-        let account = self.account();
-        for one in placed.iter().filter(|p| p.fresh) {
-            let uids = UidRanges::span(one.uid, one.uid);
-            if let Err(error) = self.mailboxes().expunge(&account, one.id, &uids, By::Person).await {
-                tracing::warn!(%account, uid = one.uid, %error, "a part of a failed APPEND could not be taken back");
-            }
-        }
     }
 }

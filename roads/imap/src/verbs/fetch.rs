@@ -1,12 +1,13 @@
 //! FETCH.
 
+use super::binary::Sent;
 use super::sections::needs_facts;
 use super::structure::{envelope, structure};
 use crate::select::ranges;
 use crate::session::Session;
 use std::io;
 use std::sync::Arc;
-use stores_mailbox::content::Facts;
+use stores_mailbox::content::{Facts, Keys};
 use stores_mailbox::{By, Flags, How, MailboxError, Message, UidRanges};
 use words_imap::{Code, Fetch, FetchItem, SectionName, Status};
 
@@ -15,10 +16,6 @@ const PAGE: u32 = 128;
 
 impl Session {
     pub(crate) async fn fetch(&mut self, tag: String, fetch: Fetch) -> io::Result<()> {
-        if fetch.items.iter().any(is_unknown) {
-            self.out.bad(&tag, "this server does not do that");
-            return Ok(());
-        }
         self.condstore |= fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq);
         let Some(selected) = &self.selected else { return Ok(()) };
         if selected.is_beyond(&fetch.set, fetch.uid) {
@@ -33,7 +30,7 @@ impl Session {
             }
             self.tell_vanished(&fetch, since);
         }
-        let (mut missing, mut unreadable) = (false, false);
+        let (mut missing, mut unreadable, mut unknown) = (false, false, false);
         for chunk in uids.chunks(PAGE) {
             let page = match self.fetch_page(&chunk, &fetch).await {
                 Ok(page) => page,
@@ -47,7 +44,9 @@ impl Session {
                 if fetch.changed_since.is_some_and(|since| message.modseq <= since) {
                     continue;
                 }
-                unreadable |= !self.tell_message(number, &message, &fetch, seen_now).await?;
+                let sent = self.tell_message(number, &message, &fetch, seen_now).await?;
+                unreadable |= sent == Sent::Unreadable;
+                unknown |= sent == Sent::UnknownEncoding;
                 self.flush_if_full().await?;
             }
         }
@@ -57,9 +56,17 @@ impl Session {
             self.out.tagged(&tag, Status::No, Some(&Code::Unavailable), text);
             return Ok(());
         }
-        // RFC 5530: removed by somebody else; the client hears which with its next NOOP.
+        if unknown {
+            self.sync(false).await?;
+            // RFC 3516 §4.3.
+            let text = "the transfer encoding of a part is not known here; BODY gives it as it stands";
+            self.out.tagged(&tag, Status::No, Some(&Code::UnknownCte), text);
+            return Ok(());
+        }
+        // RFC 5530: removed by somebody else; the client hears which now or with its next NOOP. A command with UIDs
+        // may be answered with removals (RFC 3501 §7.4.1).
         let code = missing.then_some(Code::ExpungeIssued);
-        self.done(&tag, code, "done", false).await
+        self.done(&tag, code, "done", fetch.uid).await
     }
 
     /// What is gone since, of all that was asked for (RFC 7162 §3.2.6).
@@ -123,23 +130,23 @@ impl Session {
         Ok(messages)
     }
 
-    /// Tells what was asked of one message; `false` when some of it cannot be read.
+    /// Tells what was asked of one message.
     async fn tell_message(
         &mut self,
         number: u32,
         message: &Message,
         fetch: &Fetch,
         seen_now: bool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Sent> {
         let facts = match self.facts_for(message, fetch) {
             Ok(facts) => facts,
             Err(error) => {
                 self.note_unreadable(message, &error);
-                return Ok(false);
+                return Ok(Sent::Unreadable);
             }
         };
         let facts = facts.as_deref();
-        let mut readable = true;
+        let mut sent = Sent::Whole;
         self.out.fetch_begin(number);
         if fetch.uid && !fetch.items.contains(&FetchItem::Uid) {
             self.out.fetch_uid(message.uid);
@@ -151,13 +158,26 @@ impl Session {
                 (FetchItem::InternalDate, _) => self.out.fetch_internal_date(message.date),
                 (FetchItem::Size, _) => self.out.fetch_size(message.size),
                 (FetchItem::ModSeq, _) => self.out.fetch_modseq(message.modseq),
-                (FetchItem::Envelope, Some(facts)) => self.out.fetch_envelope(&envelope(&facts.envelope)),
-                (FetchItem::Body, Some(facts)) => self.out.fetch_structure(&structure(&facts.part), false),
+                (FetchItem::Envelope, Some(facts)) => {
+                    self.out.fetch_envelope(&envelope(&facts.envelope, self.utf8));
+                }
+                (FetchItem::Body, Some(facts)) => {
+                    self.out.fetch_structure(&structure(&facts.part, self.utf8), false);
+                }
                 (FetchItem::BodyStructure, Some(facts)) => {
-                    self.out.fetch_structure(&structure(&facts.part), true);
+                    self.out.fetch_structure(&structure(&facts.part, self.utf8), true);
+                }
+                (FetchItem::EmailId, _) => self.out.fetch_email_id(&message.email_id()),
+                (FetchItem::ThreadId, _) => self.tell_thread_id(message).await,
+                (FetchItem::BinarySize(part), facts) => {
+                    sent = sent.and(self.tell_binary_size(message, part, facts).await);
+                }
+                (FetchItem::Section(section), facts) if section.name == SectionName::Binary => {
+                    sent = sent.and(self.tell_binary(message, section, facts).await?);
                 }
                 (FetchItem::Section(section), facts) => {
-                    readable &= self.tell_section(message, section, facts).await?;
+                    let whole = self.tell_section(message, section, facts).await?;
+                    sent = sent.and(if whole { Sent::Whole } else { Sent::Unreadable });
                 }
                 _ => {}
             }
@@ -170,7 +190,14 @@ impl Session {
             self.out.fetch_modseq(message.modseq);
         }
         self.out.fetch_end();
-        Ok(readable)
+        Ok(sent)
+    }
+
+    /// RFC 8474 §5.2: messages without any id are threads of their own.
+    async fn tell_thread_id(&mut self, message: &Message) {
+        let keys = self.mailboxes().keys(std::slice::from_ref(message)).await.ok();
+        let id = keys.and_then(|keys| keys.first().map(|keys| thread_id(message, keys)));
+        self.out.fetch_thread_id(id.as_deref());
     }
 
     fn tell_own_flags(&mut self, message: &Message) {
@@ -184,17 +211,14 @@ impl Session {
         let needed = fetch.items.iter().any(|item| match item {
             FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => true,
             FetchItem::Section(section) => needs_facts(section),
+            FetchItem::BinarySize(part) => !part.is_empty(),
             _ => false,
         });
         if needed { self.mailboxes().facts(message).map(Some) } else { Ok(None) }
     }
 }
 
-/// What belongs to capabilities that are not offered.
-fn is_unknown(item: &FetchItem) -> bool {
-    match item {
-        FetchItem::EmailId | FetchItem::ThreadId | FetchItem::BinarySize(_) => true,
-        FetchItem::Section(section) => section.name == SectionName::Binary,
-        _ => false,
-    }
+/// The lasting id of the conversation a message belongs to (RFC 8474 §5.2).
+pub(crate) fn thread_id(message: &Message, keys: &Keys) -> String {
+    if keys.thread.is_empty() { message.email_id() } else { format!("T{}", keys.thread) }
 }

@@ -2,7 +2,7 @@
 
 use crate::session::Session;
 use std::io;
-use stores_mailbox::{By, MailboxError, SpecialUse};
+use stores_mailbox::{By, FolderId, MailboxError, SpecialUse};
 use words_imap::{Code, Command, StatusItem};
 use words_mail::AccountId;
 
@@ -15,9 +15,12 @@ impl Session {
     pub(crate) async fn tree(&mut self, tag: String, command: Command) -> io::Result<()> {
         let account = self.account();
         let boxes = self.mailboxes();
+        let mut made = None;
         let done = match &command {
             Command::Create { mailbox, uses } => match special(uses) {
-                Ok(special) => boxes.create(&account, mailbox, special, By::Person).await.map(|_| ()),
+                Ok(special) => {
+                    boxes.create(&account, mailbox, special, By::Person).await.map(|id| made = Some(id))
+                }
                 Err(why) => {
                     self.out.no(&tag, Some(&Code::UseAttr), why);
                     return Ok(());
@@ -36,7 +39,11 @@ impl Session {
             self.selected = None;
         }
         match done {
-            Ok(()) => self.done(&tag, None, "done", true).await,
+            Ok(()) => {
+                // RFC 8474 §4.1.
+                let code = made.map(|id| Code::MailboxId(mailbox_id(id)));
+                self.done(&tag, code, "done", true).await
+            }
             Err(error) => {
                 self.refuse(&tag, &error);
                 Ok(())
@@ -50,7 +57,6 @@ impl Session {
         mailbox: String,
         items: Vec<StatusItem>,
     ) -> io::Result<()> {
-        self.condstore |= items.contains(&StatusItem::HighestModSeq);
         match self.tell_status(&mailbox, &items) {
             Ok(()) => self.done(&tag, None, "done", true).await,
             Err(error) => {
@@ -62,6 +68,8 @@ impl Session {
 
     /// Writes the figures of a mailbox.
     pub(crate) fn tell_status(&mut self, mailbox: &str, items: &[StatusItem]) -> Result<(), MailboxError> {
+        // RFC 7162 §3.1: who asks for it speaks CONDSTORE.
+        self.condstore |= items.contains(&StatusItem::HighestModSeq);
         let folder = self.mailboxes().folder(&self.account(), mailbox)?;
         let counts = self.mailboxes().counts(folder.id)?;
         let recent = || {
@@ -80,13 +88,20 @@ impl Session {
                 StatusItem::Deleted => counts.deleted,
                 StatusItem::Size => counts.bytes,
                 StatusItem::HighestModSeq => folder.modseq,
-                StatusItem::MailboxId | StatusItem::DeletedStorage => continue,
+                StatusItem::DeletedStorage => self.mailboxes().deleted_bytes(folder.id)?,
+                StatusItem::MailboxId => continue,
             };
             figures.push((*item, figure));
         }
-        self.out.status(&folder.name, &figures, None);
+        let id = items.contains(&StatusItem::MailboxId).then(|| mailbox_id(folder.id));
+        self.out.status(&folder.name, &figures, id.as_deref());
         Ok(())
     }
+}
+
+/// The lasting id of a folder (RFC 8474 §4): its number, which no other folder ever gets, whatever it is called.
+pub(crate) fn mailbox_id(folder: FolderId) -> String {
+    format!("F{folder}")
 }
 
 fn special(uses: &[String]) -> Result<Option<SpecialUse>, &'static str> {

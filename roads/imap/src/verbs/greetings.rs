@@ -1,5 +1,5 @@
 //! Greeting, signing in, and what needs no mailbox: CAPABILITY, ID, ENABLE, NAMESPACE, STARTTLS, LOGIN,
-//! AUTHENTICATE, LOGOUT.
+//! AUTHENTICATE, LOGOUT, GETQUOTA, GETQUOTAROOT.
 
 use super::CAPABILITIES;
 use crate::options::Security;
@@ -12,6 +12,9 @@ use words_imap::{Code, Command, Limits, Plain, Secret, Status, decode_base64};
 
 /// How long a sign-in may take to be decided.
 const CHECK_TIME: Duration = Duration::from_secs(30);
+
+/// The name of the one quota root of an account.
+const QUOTA_ROOT: &str = "";
 
 /// The longest wait after a failed sign-in.
 const DELAY_MAX: Duration = Duration::from_secs(30);
@@ -82,9 +85,40 @@ impl Session {
                 self.out.namespace("", SEPARATOR);
                 self.out.ok(&tag, "done");
             }
+            Command::GetQuota { root } => self.quota(&tag, None, &root),
+            Command::GetQuotaRoot { mailbox } => self.quota(&tag, Some(&mailbox), QUOTA_ROOT),
             _ => self.out.bad(&tag, "this server does not do that"),
         }
         Ok(())
+    }
+
+    /// GETQUOTA and GETQUOTAROOT (RFC 9208 §4.1): an account is one root, and what has no limit is not told.
+    fn quota(&mut self, tag: &str, mailbox: Option<&str>, root: &str) {
+        let account = self.account();
+        if let Some(mailbox) = mailbox {
+            match self.mailboxes().folder(&account, mailbox) {
+                Ok(folder) => self.out.quota_root(&folder.name, &[QUOTA_ROOT]),
+                Err(error) => return self.refuse(tag, &error),
+            }
+        }
+        if root != QUOTA_ROOT {
+            return self.out.no(tag, Some(&Code::NonExistent), "there is no such quota root");
+        }
+        let (messages, bytes) = match self.mailboxes().usage(&account) {
+            Ok(usage) => usage,
+            Err(error) => return self.refuse(tag, &error),
+        };
+        let limits = &self.shared.options.limits;
+        let mut resources = Vec::new();
+        if let Some(limit) = limits.account_bytes {
+            // RFC 9208 §5.1: storage is told in units of 1024 bytes.
+            resources.push(("STORAGE", bytes.div_ceil(1_024), limit.div_ceil(1_024)));
+        }
+        if let Some(limit) = limits.account_messages {
+            resources.push(("MESSAGE", messages, limit));
+        }
+        self.out.quota(QUOTA_ROOT, &resources);
+        self.out.ok(tag, "done");
     }
 
     fn enable(&mut self, tag: &str, words: &[String]) {
@@ -96,6 +130,13 @@ impl Session {
                     enabled.push("CONDSTORE");
                 }
                 // RFC 7162 §3.2.3: QRESYNC brings CONDSTORE.
+                // RFC 6855 §3: names are UTF-8 from now on, both ways.
+                "UTF8=ACCEPT" => {
+                    self.utf8 = true;
+                    self.reader.set_utf8(true);
+                    self.out.set_utf8(true);
+                    enabled.push("UTF8=ACCEPT");
+                }
                 "QRESYNC" => {
                     self.condstore = true;
                     self.qresync = true;

@@ -37,9 +37,12 @@ impl Tree {
     }
 
     /// All names below `name`.
-    fn below<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Node> {
+    fn below<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a Node)> {
         let first = format!("{name}{SEPARATOR}");
-        self.nodes.range(first..).take_while(move |(below, _)| is_below(below, name)).map(|(_, node)| node)
+        self.nodes
+            .range(first..)
+            .take_while(move |(below, _)| is_below(below, name))
+            .map(|(below, node)| (below.as_str(), node))
     }
 }
 
@@ -57,7 +60,7 @@ impl Session {
     pub(crate) async fn list(&mut self, tag: String, list: List) -> io::Result<()> {
         // RFC 3501 §6.3.8: an empty pattern asks for the separator.
         if list.patterns.iter().all(String::is_empty) && !list.patterns.is_empty() {
-            self.out.list(ListKind::List, &["\\Noselect"], Some(SEPARATOR), "", false);
+            self.out.list(ListKind::List, &["\\Noselect"], Some(SEPARATOR), "", &[]);
             return self.done(&tag, None, "done", true).await;
         }
         let tree = match self.names() {
@@ -74,24 +77,28 @@ impl Session {
             ..ListReturn::default()
         });
         for (name, node) in &tree.nodes {
-            let matches = list
-                .patterns
-                .iter()
-                .any(|pattern| matches_pattern(&format!("{}{pattern}", list.reference), name, SEPARATOR));
-            if !matches {
+            if !is_asked_for(&list, name) {
                 continue;
             }
-            let is_selected = (!list.subscribed || node.subscribed)
-                && (!list.special_use || node.special.is_some())
-                && (node.exists || list.subscribed || tree.below(name).any(|below| below.exists));
-            // RFC 5258 §3.5: a parent that was not selected is told because a child was.
-            let child_info =
-                list.recursive_match && tree.below(name).any(|below| !list.subscribed || below.subscribed);
-            if !is_selected && !child_info {
+            let is_selected = selects(&list, node)
+                && (node.exists || list.subscribed || tree.below(name).any(|(_, below)| below.exists));
+            // RFC 5258 §3.5: a parent that was not selected is told because of a child that is not told itself.
+            let has_selected =
+                list.recursive_match && tree.below(name).any(|(_, below)| selects(&list, below));
+            let stands_for = || {
+                has_selected
+                    && tree
+                        .below(name)
+                        .any(|(name, below)| selects(&list, below) && !is_asked_for(&list, name))
+            };
+            if !is_selected && !stands_for() {
                 continue;
             }
             let attributes = attributes(&tree, name, node, &returns, list.subscribed, plain);
-            self.out.list(ListKind::List, &attributes, Some(SEPARATOR), name, child_info);
+            let selections =
+                [list.subscribed.then_some("SUBSCRIBED"), list.special_use.then_some("SPECIAL-USE")];
+            let child_info: Vec<&str> = selections.into_iter().flatten().filter(|_| has_selected).collect();
+            self.out.list(ListKind::List, &attributes, Some(SEPARATOR), name, &child_info);
             if let Some(items) = returns.status.as_ref().filter(|_| node.exists) {
                 // A folder removed in this moment has no status.
                 let _ = self.tell_status(name, items);
@@ -126,11 +133,22 @@ impl Session {
         }
         for (name, is_folder) in told {
             let attributes: &[&str] = if is_folder { &[] } else { &["\\Noselect"] };
-            self.out.list(ListKind::Lsub, attributes, Some(SEPARATOR), name, false);
+            self.out.list(ListKind::Lsub, attributes, Some(SEPARATOR), name, &[]);
             self.flush_if_full().await?;
         }
         self.done(&tag, None, "done", true).await
     }
+}
+
+/// Whether one of the patterns means this name.
+fn is_asked_for(list: &List, name: &str) -> bool {
+    let reference = &list.reference;
+    list.patterns.iter().any(|pattern| matches_pattern(&format!("{reference}{pattern}"), name, SEPARATOR))
+}
+
+/// Whether the selections of a LIST take this name.
+fn selects(list: &List, node: &Node) -> bool {
+    (!list.subscribed || node.subscribed) && (!list.special_use || node.special.is_some())
 }
 
 fn attributes(
@@ -146,7 +164,7 @@ fn attributes(
         words.push(if plain { "\\Noselect" } else { "\\NonExistent" });
     }
     if returns.children {
-        let has = tree.below(name).any(|below| below.exists);
+        let has = tree.below(name).any(|(_, below)| below.exists);
         words.push(if has { "\\HasChildren" } else { "\\HasNoChildren" });
     }
     if node.subscribed && (returns.subscribed || by_subscription) {

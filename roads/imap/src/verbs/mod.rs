@@ -1,6 +1,7 @@
 //! The commands, one file for each group.
 
 mod append;
+mod binary;
 mod copy;
 mod fetch;
 mod folders;
@@ -10,10 +11,12 @@ mod list;
 mod search;
 mod sections;
 mod selecting;
+mod sort;
 mod store;
 mod structure;
 
 pub(crate) use append::Appending;
+pub(crate) use sort::AT_ONCE as SORTS_AT_ONCE;
 
 use stores_mailbox::Flags;
 use words_imap::Flag;
@@ -41,6 +44,15 @@ pub(crate) const CAPABILITIES: &[&str] = &[
     "CONDSTORE",
     "QRESYNC",
     "MULTIAPPEND",
+    "UTF8=ACCEPT",
+    "BINARY",
+    "OBJECTID",
+    "SORT",
+    "THREAD=ORDEREDSUBJECT",
+    "THREAD=REFERENCES",
+    "QUOTA",
+    "QUOTA=RES-STORAGE",
+    "QUOTA=RES-MESSAGE",
 ];
 
 /// Flags as the wire shows them.

@@ -1,11 +1,12 @@
 //! SEARCH (RFC 3501 §6.4.4) with RETURN (RFC 4731), WITHIN (RFC 5032) and MODSEQ (RFC 7162).
 
+use super::fetch::thread_id;
 use crate::select::Selected;
 use crate::session::Session;
 use std::io::{self, Read};
-use stores_mailbox::content::{Fields, decoded, sent, unfolded, unstructured};
+use stores_mailbox::content::{Fields, Keys, decoded, sent, unfolded, unstructured};
 use stores_mailbox::{Flags, MailboxError, Mailboxes, Message, UidRanges};
-use words_imap::{Date, Flag, Ranges, Search, SearchKey, SearchResult, When};
+use words_imap::{Date, Flag, Ranges, Search, SearchKey, SearchResult, SearchReturn, When};
 use words_mail::Time;
 
 /// How many messages are looked up at once.
@@ -35,7 +36,8 @@ enum Key {
     Older(u32),
     Younger(u32),
     ModSeq(u64),
-    Never,
+    EmailId(String),
+    ThreadId(String),
 }
 
 impl Key {
@@ -59,8 +61,8 @@ impl Key {
             SearchKey::Older(seconds) => Key::Older(*seconds),
             SearchKey::Younger(seconds) => Key::Younger(*seconds),
             SearchKey::ModSeq(modseq) => Key::ModSeq(*modseq),
-            // Ids that are not offered name nothing.
-            SearchKey::EmailId(_) | SearchKey::ThreadId(_) => Key::Never,
+            SearchKey::EmailId(id) => Key::EmailId(id.clone()),
+            SearchKey::ThreadId(id) => Key::ThreadId(id.clone()),
         }
     }
 
@@ -68,41 +70,75 @@ impl Key {
     fn within(&self) -> Option<UidRanges> {
         match self {
             Key::Uids(uids) => Some(uids.clone()),
-            Key::Never => Some(UidRanges::new()),
             Key::And(keys) => keys.iter().filter_map(Key::within).reduce(|a, b| a.common(&b)),
             _ => None,
         }
     }
 }
 
+/// What a search found.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) uids: UidRanges,
+    /// Whether it asked for MODSEQs.
+    pub(crate) by_modseq: bool,
+    /// The highest MODSEQ of what was found.
+    pub(crate) modseq: Option<u64>,
+    /// The MODSEQs of the first and the last.
+    ends: Option<(u64, u64)>,
+}
+
+impl Found {
+    fn add(&mut self, message: &Message) {
+        self.uids.insert(message.uid);
+        self.modseq = self.modseq.max(Some(message.modseq));
+        self.ends = Some((self.ends.map_or(message.modseq, |(first, _)| first), message.modseq));
+    }
+
+    /// The MODSEQ that goes with what is told (RFC 4731 §3.2): of the ends alone when only they are told.
+    fn told_modseq(&self, returns: Option<SearchReturn>) -> Option<u64> {
+        let (first, last) = self.ends.filter(|_| self.by_modseq)?;
+        match returns {
+            Some(SearchReturn { all: false, count: false, min, max }) => {
+                Some(first).filter(|_| min).max(Some(last).filter(|_| max))
+            }
+            _ => self.modseq,
+        }
+    }
+}
+
 impl Session {
     pub(crate) async fn search(&mut self, tag: String, search: Search) -> io::Result<()> {
-        let by_modseq = search.key.any(&|key| matches!(key, SearchKey::ModSeq(_)));
+        let Some(found) = self.find(&tag, &search.key).await else { return Ok(()) };
+        self.tell_found(&tag, &search, &found.uids, found.told_modseq(search.returns));
+        // A command with UIDs may be answered with removals (RFC 3501 §7.4.1).
+        self.done(&tag, None, "done", search.uid).await
+    }
+
+    /// What a key finds in the selected mailbox; `None` when the command was refused.
+    pub(crate) async fn find(&mut self, tag: &str, key: &SearchKey) -> Option<Found> {
+        let by_modseq = key.any(&|key| matches!(key, SearchKey::ModSeq(_)));
         self.condstore |= by_modseq;
-        let Some(selected) = &self.selected else { return Ok(()) };
-        let key = Key::of(&search.key, selected);
+        let selected = self.selected.as_ref()?;
+        let key = Key::of(key, selected);
         let candidates = match key.within() {
             Some(within) => selected.uids.common(&within),
             None => selected.uids.clone(),
         };
-        let mut found = UidRanges::new();
-        let mut modseq = 0;
+        let mut found = Found { by_modseq, ..Found::default() };
         for chunk in candidates.chunks(PAGE) {
             let messages = match self.messages(&chunk) {
                 Ok(messages) => messages,
                 Err(error) => {
-                    self.refuse(&tag, &error);
-                    return Ok(());
+                    self.refuse(tag, &error);
+                    return None;
                 }
             };
             for message in messages {
                 let recent = self.selected.as_ref().is_some_and(|s| s.is_recent(message.uid));
                 let mut probe = Probe::new(self.mailboxes(), &message, recent, self.shared.world.clock.now());
                 match probe.matches(&key) {
-                    Ok(true) => {
-                        found.insert(message.uid);
-                        modseq = modseq.max(message.modseq);
-                    }
+                    Ok(true) => found.add(&message),
                     Ok(false) => {}
                     Err(error) => self.note_unreadable(&message, &error),
                 }
@@ -112,8 +148,7 @@ impl Session {
                 }
             }
         }
-        self.tell_found(&tag, &search, &found, Some(modseq).filter(|m| by_modseq && *m > 0));
-        self.done(&tag, None, "done", false).await
+        Some(found)
     }
 
     fn tell_found(&mut self, tag: &str, search: &Search, found: &UidRanges, modseq: Option<u64>) {
@@ -160,7 +195,6 @@ impl<'a> Probe<'a> {
         let age = self.now.since(message.date).as_secs();
         Ok(match key {
             Key::All => true,
-            Key::Never => false,
             Key::And(keys) => {
                 for key in keys {
                     if !self.matches(key)? {
@@ -185,6 +219,8 @@ impl<'a> Probe<'a> {
             Key::Older(seconds) => age > u64::from(*seconds),
             Key::Younger(seconds) => age <= u64::from(*seconds),
             Key::ModSeq(modseq) => message.modseq >= *modseq,
+            Key::EmailId(id) => message.email_id() == *id,
+            Key::ThreadId(id) => thread_id(message, &Keys::of(self.header()?)) == *id,
         })
     }
 

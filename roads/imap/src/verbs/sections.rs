@@ -8,7 +8,7 @@ use stores_mailbox::{MailboxError, Message};
 use words_imap::{Section, SectionText};
 
 /// What is not longer than this is collected with other answers; the rest is sent as it is read.
-const COLLECT_BYTES: u64 = 16 * 1024;
+pub(crate) const COLLECT_BYTES: u64 = 16 * 1024;
 
 /// The reader of a message longer than this is kept between two pieces a client asks for: it stands in a file, and
 /// beginning anew each time would read it over and over.

@@ -1,5 +1,6 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT.
 
+use super::folders::mailbox_id;
 use crate::select::{Selected, all_flags, ranges};
 use crate::session::Session;
 use std::io;
@@ -16,10 +17,12 @@ impl Session {
             return Ok(());
         }
         let account = self.account();
-        let found = self
-            .mailboxes()
-            .folder(&account, &select.mailbox)
-            .and_then(|folder| self.mailboxes().snapshot(folder.id));
+        let found = match self.mailboxes().folder(&account, &select.mailbox) {
+            // Before a client sees a UID, it must be one that stays.
+            Ok(folder) => self.mailboxes().claim(&account, folder.id).await.map(|()| folder.id),
+            Err(error) => Err(error),
+        };
+        let found = found.and_then(|folder| self.mailboxes().snapshot(folder));
         let snapshot = match found {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -62,6 +65,7 @@ impl Session {
         ok(&mut self.out, &Code::UidValidity(folder.uidvalidity), "UIDs are valid");
         ok(&mut self.out, &Code::UidNext(folder.uidnext), "the next UID");
         ok(&mut self.out, &Code::HighestModSeq(folder.modseq), "the highest MODSEQ");
+        ok(&mut self.out, &Code::MailboxId(mailbox_id(folder.id)), "the mailbox's id");
         self.selected = Some(Box::new(Selected {
             modseq: folder.modseq,
             folder,
@@ -84,10 +88,14 @@ impl Session {
             Ok(changed) => changed,
             Err(error) => return Ok(Err(error)),
         };
-        let gone = match &known.known {
+        let mut gone = match &known.known {
             Some(set) => changed.expunged.common(&selected.meant(set)),
             None => changed.expunged,
         };
+        // What went in this very moment was counted a moment ago: it is told as any removal, and not before.
+        for (first, last) in selected.uids.common(&gone).spans() {
+            gone.remove_span(first, last);
+        }
         self.out.vanished(true, &ranges(&gone));
         for (uid, flags, modseq) in &changed.messages {
             self.tell_flags(*uid, flags, *modseq);

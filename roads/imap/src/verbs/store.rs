@@ -50,7 +50,8 @@ impl Session {
             }
         }
         let modified = self.named(&left, store.uid);
-        self.done(&tag, modified.map(Code::Modified), "done", false).await
+        // A command with UIDs may be answered with removals (RFC 3501 §7.4.1).
+        self.done(&tag, modified.map(Code::Modified), "done", store.uid).await
     }
 
     /// Messages by UID or by number, as the command named them.

@@ -9,9 +9,10 @@ use words_imap::{BodyStructure, Envelope, EnvelopeAddress, MultiPart, Parameter,
 /// Bytes of text in one encoded word: RFC 2047 §2 allows 75 letters in all.
 const WORD_BYTES: usize = 45;
 
-/// Text as a header may carry it: ASCII as it is, else as encoded words (RFC 2047), which every client decodes.
-fn encoded(text: &str) -> Vec<u8> {
-    if text.is_ascii() {
+/// Text as a header may carry it: ASCII as it is, else as encoded words (RFC 2047), which every client decodes. Clients
+/// that take UTF-8 (RFC 6855) get that.
+fn encoded(text: &str, utf8: bool) -> Vec<u8> {
+    if utf8 || text.is_ascii() {
         return text.as_bytes().to_vec();
     }
     let mut words = String::new();
@@ -31,10 +32,11 @@ fn bytes(text: &Option<String>) -> Option<Vec<u8>> {
     text.as_ref().map(|text| text.as_bytes().to_vec())
 }
 
-pub(crate) fn envelope(from: &ImapEnvelope) -> Envelope {
+pub(crate) fn envelope(from: &ImapEnvelope, utf8: bool) -> Envelope {
+    let addresses = |parties: &[Party]| addresses(parties, utf8);
     Envelope {
         date: bytes(&from.date),
-        subject: from.subject.as_deref().map(encoded),
+        subject: from.subject.as_deref().map(|subject| encoded(subject, utf8)),
         from: addresses(&from.from),
         sender: addresses(&from.sender),
         reply_to: addresses(&from.reply_to),
@@ -46,7 +48,8 @@ pub(crate) fn envelope(from: &ImapEnvelope) -> Envelope {
     }
 }
 
-fn addresses(parties: &[Party]) -> Vec<EnvelopeAddress> {
+fn addresses(parties: &[Party], utf8: bool) -> Vec<EnvelopeAddress> {
+    let encoded = |text: &str| encoded(text, utf8);
     let address = |party: &Party| match party {
         Party::Address { name, local, host } => EnvelopeAddress {
             name: name.as_deref().map(encoded),
@@ -59,22 +62,22 @@ fn addresses(parties: &[Party]) -> Vec<EnvelopeAddress> {
     parties.iter().map(address).collect()
 }
 
-pub(crate) fn structure(part: &Part) -> BodyStructure {
+pub(crate) fn structure(part: &Part, utf8: bool) -> BodyStructure {
     if part.is("multipart") {
         let parts = match &part.nested {
-            Nested::Parts(parts) => parts.iter().map(structure).collect(),
+            Nested::Parts(parts) => parts.iter().map(|part| structure(part, utf8)).collect(),
             // A multipart without a boundary has no parts that could be told apart.
             _ => Vec::new(),
         };
         return BodyStructure::Multi(MultiPart {
             parts,
             subtype: upper(&part.subtype),
-            parameters: parameters(&part.parameters),
-            extra: extra(part),
+            parameters: parameters(&part.parameters, utf8),
+            extra: extra(part, utf8),
         });
     }
     let message = match &part.nested {
-        Nested::Message(message, own) => Some((envelope(own), structure(message))),
+        Nested::Message(message, own) => Some((envelope(own, utf8), structure(message, utf8))),
         _ => None,
     };
     // One that cannot be looked into must not promise an envelope.
@@ -84,15 +87,15 @@ pub(crate) fn structure(part: &Part) -> BodyStructure {
     BodyStructure::Single(Box::new(SinglePart {
         kind: upper(kind),
         subtype: upper(subtype),
-        parameters: parameters(&part.parameters),
+        parameters: parameters(&part.parameters, utf8),
         id: bytes(&part.id),
-        description: part.description.as_deref().map(encoded),
+        description: part.description.as_deref().map(|text| encoded(text, utf8)),
         encoding: upper(&part.encoding),
         size: part.body.len(),
         lines: part.lines,
         message,
         md5: bytes(&part.md5),
-        extra: extra(part),
+        extra: extra(part, utf8),
     }))
 }
 
@@ -100,9 +103,9 @@ fn upper(text: &str) -> Vec<u8> {
     text.to_ascii_uppercase().into_bytes()
 }
 
-fn extra(part: &Part) -> PartExtra {
+fn extra(part: &Part, utf8: bool) -> PartExtra {
     let disposition =
-        part.disposition.as_ref().map(|d| (d.kind.as_bytes().to_vec(), parameters(&d.parameters)));
+        part.disposition.as_ref().map(|d| (d.kind.as_bytes().to_vec(), parameters(&d.parameters, utf8)));
     PartExtra {
         disposition,
         language: part.language.iter().map(|l| l.as_bytes().to_vec()).collect(),
@@ -110,13 +113,13 @@ fn extra(part: &Part) -> PartExtra {
     }
 }
 
-fn parameters(list: &[(String, String)]) -> Vec<Parameter> {
-    list.iter().map(|(name, value)| parameter(name, value)).collect()
+fn parameters(list: &[(String, String)], utf8: bool) -> Vec<Parameter> {
+    list.iter().map(|(name, value)| parameter(name, value, utf8)).collect()
 }
 
 /// A value that is not ASCII in the form of RFC 2231 §4.
-fn parameter(name: &str, value: &str) -> Parameter {
-    if value.is_ascii() {
+fn parameter(name: &str, value: &str, utf8: bool) -> Parameter {
+    if utf8 || value.is_ascii() {
         return (upper(name), value.as_bytes().to_vec());
     }
     let mut escaped = String::from("utf-8''");
@@ -138,11 +141,12 @@ mod tests {
 
     #[test]
     fn text_that_is_not_ascii_is_encoded_in_short_words() {
-        assert_eq!(encoded("plain"), b"plain");
-        assert_eq!(encoded("Grüße"), b"=?utf-8?B?R3LDvMOfZQ==?=");
-        let long = String::from_utf8(encoded(&"ü".repeat(60))).unwrap();
+        assert_eq!(encoded("plain", false), b"plain");
+        assert_eq!(encoded("Grüße", false), b"=?utf-8?B?R3LDvMOfZQ==?=");
+        let long = String::from_utf8(encoded(&"ü".repeat(60), false)).unwrap();
         assert_eq!(long.split(' ').count(), 3);
         assert!(long.split(' ').all(|word| word.len() <= 75));
-        assert_eq!(parameter("name", "ü.txt"), (b"NAME*".to_vec(), b"utf-8''%C3%BC.txt".to_vec()));
+        assert_eq!(parameter("name", "ü.txt", false), (b"NAME*".to_vec(), b"utf-8''%C3%BC.txt".to_vec()));
+        assert_eq!(encoded("Grüße", true), "Grüße".as_bytes());
     }
 }

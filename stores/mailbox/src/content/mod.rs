@@ -7,6 +7,7 @@ mod identity;
 mod keys;
 mod structure;
 mod text;
+mod transfer;
 
 pub use envelope::{ImapEnvelope, Party, sent, unstructured};
 pub use header::{Field, Fields, unfolded};
@@ -14,6 +15,7 @@ pub use identity::{Identity, IdentityBuilder};
 pub use keys::Keys;
 pub use structure::{Disposition, Nested, Part, Span, Structure};
 pub use text::decoded;
+pub use transfer::{Open, Transfer};
 
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};

@@ -359,7 +359,7 @@ proptest! {
     ) {
         let name = if name.eq_ignore_ascii_case("inbox") { "INBOX".to_owned() } else { name };
         let mut writer = ResponseWriter::new();
-        writer.list(ListKind::List, &["\\Sent"], Some('/'), &name, false);
+        writer.list(ListKind::List, &["\\Sent"], Some('/'), &name, &[]);
         writer.fetch_begin(3);
         writer.fetch_uid(9);
         writer.fetch_envelope(&Envelope { subject: Some(subject), ..Envelope::default() });

@@ -62,21 +62,21 @@ fn codes_are_read_as_they_are_written() {
 #[test]
 fn mailboxes_are_listed_in_modified_utf7() {
     assert_eq!(
-        written(|w| w.list(ListKind::List, &["\\HasNoChildren", "\\Drafts"], Some('/'), "Entwürfe", false)),
+        written(|w| w.list(ListKind::List, &["\\HasNoChildren", "\\Drafts"], Some('/'), "Entwürfe", &[])),
         "* LIST (\\HasNoChildren \\Drafts) \"/\" \"Entw&APw-rfe\"\r\n"
     );
     assert_eq!(
-        written(|w| w.list(ListKind::Lsub, &[], None, "a\"b\\c", false)),
+        written(|w| w.list(ListKind::Lsub, &[], None, "a\"b\\c", &[])),
         "* LSUB () NIL \"a\\\"b\\\\c\"\r\n"
     );
     assert_eq!(
-        written(|w| w.list(ListKind::List, &[], Some('\\'), "a", true)),
+        written(|w| w.list(ListKind::List, &[], Some('\\'), "a", &["SUBSCRIBED"])),
         "* LIST () \"\\\\\" \"a\" (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n"
     );
     assert_eq!(
         written(|w| {
             w.set_utf8(true);
-            w.list(ListKind::List, &[], Some('.'), "R&D ü", false);
+            w.list(ListKind::List, &[], Some('.'), "R&D ü", &[]);
         }),
         "* LIST () \".\" \"R&D ü\"\r\n"
     );
@@ -108,8 +108,9 @@ fn searches_are_answered_plain_and_extended() {
 
 #[test]
 fn orders_conversations_and_quotas_are_told() {
-    assert_eq!(written(|w| w.sort([2, 84, 882])), "* SORT 2 84 882\r\n");
-    assert_eq!(written(|w| w.sort([])), "* SORT\r\n");
+    assert_eq!(written(|w| w.sort([2, 84, 882], None)), "* SORT 2 84 882\r\n");
+    assert_eq!(written(|w| w.sort([], Some(3))), "* SORT\r\n");
+    assert_eq!(written(|w| w.sort([3, 1], Some(9))), "* SORT 3 1 (MODSEQ 9)\r\n");
     assert_eq!(written(|w| w.thread(&Threads::default())), "* THREAD\r\n");
     let message = |number, references: &[u64]| Threadable {
         number,
