@@ -6,13 +6,17 @@
 //! is sent again under the same id (`Message-ID`, `Idempotency-Key`).
 
 mod courier;
+mod heartbeat;
 mod story;
 #[cfg(test)]
 mod tests;
+mod web;
 mod webhook;
 mod words;
 
 pub use courier::{Courier, MailCourier, NotTaken};
+pub use heartbeat::{Heartbeat, MISSES, Place, Pulse, Vital};
+pub use web::{Answered, Web};
 pub use webhook::{Url, WebhookCourier};
 pub use words::{Backlog, Cause, Lag, Letter, Proof, Standing, Turning, change, test};
 

@@ -1,6 +1,8 @@
 //! Notices over a ledger on a disk in memory, with couriers that do as the test says, and with a web server of the
 //! test's own.
 
+mod heartbeat;
+
 use crate::*;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
