@@ -12,6 +12,7 @@ mod judge;
 mod loops;
 mod main_job;
 mod mime;
+mod package;
 mod peace;
 mod reading;
 mod scene;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 use stores_log::{LogHealth, Position};
@@ -45,7 +46,13 @@ impl Make {
         let text = std::fs::read(configuration).unwrap_or_default();
         Make {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            build: format!("{}-{}", facts.map_or(0, |facts| facts.len()), since.as_nanos()),
+            // Its time alone says too little: packages carry the time of their source.
+            build: format!(
+                "{}-{}-{}",
+                facts.as_ref().map_or(0, |facts| facts.ino()),
+                facts.as_ref().map_or(0, |facts| facts.len()),
+                since.as_nanos()
+            ),
             configuration: blake3::hash(&text).to_hex().to_string(),
         }
     }
