@@ -35,6 +35,10 @@ pub struct Findings {
     pub dmarc: Grade,
     /// What the author's domain asks for when it fails.
     pub dmarc_asks: DmarcAsks,
+    /// ARC.
+    pub arc: Grade,
+    /// Whose words it takes to believe that DMARC passed once; see [`rules_policy::Facts::arc_vouchers`].
+    pub arc_vouchers: Vec<String>,
     /// The `Authentication-Results:` value behind our name: `; spf=pass …`, lines folded by CRLF and a tab.
     pub results: String,
 }
@@ -47,6 +51,7 @@ impl Findings {
             spf: Grade::TempError,
             dkim: Grade::TempError,
             dmarc: Grade::TempError,
+            arc: Grade::TempError,
             results: "; spf=temperror; dkim=temperror; dmarc=temperror".to_owned(),
             ..Findings::default()
         }

@@ -49,7 +49,9 @@ impl BodyDigests {
     /// The digests that the signatures in `header` ask for; none when it has no signatures.
     pub fn of_header(header: &[u8]) -> BodyDigests {
         // Most mail on a private road has none, and reading the header for nothing costs more than looking.
-        if memchr::memmem::find(&header.to_ascii_lowercase(), b"dkim-signature").is_none() {
+        let small = header.to_ascii_lowercase();
+        let has = |name: &[u8]| memchr::memmem::find(&small, name).is_some();
+        if !has(b"dkim-signature") && !has(b"arc-message-signature") {
             return BodyDigests::default();
         }
         let wanted = AuthenticatedMessage::parse(header).map(|m| m.body_hashes).unwrap_or_default();

@@ -69,6 +69,8 @@ impl Known<'_> {
             dkim_domains: &self.found.dkim_domains,
             dmarc: self.found.dmarc,
             dmarc_asks: self.found.dmarc_asks,
+            arc: self.found.arc,
+            arc_vouchers: &self.found.arc_vouchers,
             size: self.size,
             size_max: self.size_max,
             rate: self.rate,

@@ -1,4 +1,6 @@
-//! The real check of SPF, DKIM and DMARC, by the mail-auth library and the system's resolver.
+//! The real check of SPF, DKIM, DMARC and ARC, by the mail-auth library and the system's resolver.
+
+mod arc;
 
 use crate::authentication::{Asked, Authentication, Findings, clean_results};
 use mail_auth::dmarc::Policy;
@@ -74,7 +76,7 @@ impl MailAuth {
         let dkim = async {
             self.resolver.verify_dkim(Parameters::new(&message).with_txt_cache(&self.records)).await
         };
-        let (spf, dkim) = tokio::join!(spf, dkim);
+        let (spf, dkim, (arc, arc_vouchers)) = tokio::join!(spf, dkim, arc::look(self, &message));
         let domain = sender.rsplit_once('@').map_or(asked.helo, |(_, domain)| domain);
         let parameters = mail_auth::dmarc::verify::DmarcParameters::new(&message, &dkim, domain, &spf);
         let dmarc =
@@ -90,10 +92,13 @@ impl MailAuth {
                 Policy::Quarantine => DmarcAsks::Quarantine,
                 _ => DmarcAsks::Nothing,
             },
-            results: self.results(&asked, &sender, author, &spf, &dkim, &dmarc),
+            results: self.results(&asked, &sender, author, &spf, &dkim, &dmarc, arc),
+            arc,
+            arc_vouchers,
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn results(
         &self,
         asked: &Asked<'_>,
@@ -102,6 +107,7 @@ impl MailAuth {
         spf: &SpfOutput,
         dkim: &[DkimOutput<'_>],
         dmarc: &mail_auth::DmarcOutput,
+        arc: Grade,
     ) -> String {
         let mut results = AuthenticationResults::new(&self.host);
         results = if sender.is_empty() {
@@ -110,7 +116,11 @@ impl MailAuth {
             results.with_spf_mailfrom_result(spf, asked.ip, sender, asked.helo)
         };
         results = results.with_dkim_results(dkim, author).with_dmarc_result(dmarc);
-        let text = results.to_string();
+        let mut text = results.to_string();
+        if arc != Grade::None {
+            // RFC 8617 §5.3: the address that the chain was looked at from.
+            text.push_str(&format!(";\r\n\tarc={arc} smtp.remote-ip={}", arc::pvalue(asked.ip)));
+        }
         clean_results(text.strip_prefix(&self.host).unwrap_or_default())
     }
 }

@@ -55,8 +55,8 @@ pub(crate) fn prefix(
 
 /// The lines that say what was found. `X-Spam:` is what mail programs and servers sort by; the topmost one is ours.
 fn mark(text: &mut String, verdict: &Verdict) {
-    // What SPF, DKIM and DMARC say stands in `Authentication-Results:` already.
-    let elsewhere = |check| matches!(check, Check::Spf | Check::Dkim | Check::Dmarc);
+    // What SPF, DKIM, DMARC and ARC say stands in `Authentication-Results:` already.
+    let elsewhere = |check| matches!(check, Check::Spf | Check::Dkim | Check::Dmarc | Check::Arc);
     if verdict.checks.iter().all(|answer| answer.result <= CheckResult::Noted || elsewhere(answer.check)) {
         return;
     }

@@ -1,4 +1,5 @@
-//! SPF, DKIM and DMARC (RFC 9989 §7.4): recorded always, refused where the organisation wants DMARC enforced here.
+//! SPF, DKIM, DMARC (RFC 9989 §7.4) and ARC (RFC 8617): recorded always; where the organisation wants DMARC enforced here,
+//! what fails it is refused, unless somebody it trusts vouches that it passed before.
 
 use crate::{DmarcAsks, Facts, Opinion, Policy};
 use words_mail::{Check, CheckResult, Grade, Reason, Reply, Source};
@@ -17,6 +18,12 @@ pub(crate) fn dkim(facts: &Facts<'_>) -> Opinion {
 
 pub(crate) fn check(facts: &Facts<'_>, policy: &Policy) -> Opinion {
     let mut opinion = graded(facts, Check::Dmarc, facts.dmarc, Reason::DmarcFails);
+    if facts.source == Source::Edge && facts.dmarc == Grade::Fail && is_vouched_for(facts, policy) {
+        let vouchers = facts.arc_vouchers.join(" ");
+        opinion = Opinion::new(Check::Dmarc, CheckResult::Noted, Reason::ArcVouches);
+        opinion.answer = opinion.answer.detail(&format!("fail; passed before {vouchers} changed it"));
+        return opinion;
+    }
     let asks = facts.dmarc == Grade::Fail && facts.dmarc_asks == DmarcAsks::Reject;
     if policy.refuse_dmarc && facts.source == Source::Edge && asks {
         let text =
@@ -25,6 +32,22 @@ pub(crate) fn check(facts: &Facts<'_>, policy: &Policy) -> Opinion {
         opinion = opinion.reply(Reply::new(550, (5, 7, 26), text));
     }
     opinion
+}
+
+pub(crate) fn arc(facts: &Facts<'_>) -> Opinion {
+    let mut opinion = graded(facts, Check::Arc, facts.arc, Reason::ArcFails);
+    if facts.arc == Grade::Pass && !facts.arc_vouchers.is_empty() {
+        let words = format!("pass; {} vouch for DMARC", facts.arc_vouchers.join(" "));
+        opinion.answer = opinion.answer.detail(&words);
+    }
+    opinion
+}
+
+/// Every server from the last back to the one that saw DMARC pass must be trusted: each could have written all that came
+/// before it.
+fn is_vouched_for(facts: &Facts<'_>, policy: &Policy) -> bool {
+    let is_trusted = |domain: &String| policy.trusted_sealers.iter().any(|t| t.eq_ignore_ascii_case(domain));
+    facts.arc == Grade::Pass && !facts.arc_vouchers.is_empty() && facts.arc_vouchers.iter().all(is_trusted)
 }
 
 fn graded(facts: &Facts<'_>, check: Check, grade: Grade, fails: Reason) -> Opinion {

@@ -23,7 +23,7 @@ use opinion::Opinion;
 use words_mail::{Action, CheckAnswer, CheckResult, Grade, Reason, Reply, Sender, Source, Verdict};
 
 /// The version of these rules; every verdict carries it. Raised with every change that may judge a message differently.
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 
 /// What an organisation chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct Policy {
     /// Whether mail that fails DMARC is refused where its author's domain asks for that. Default no: the mail system
     /// behind us judges as before.
     pub refuse_dmarc: bool,
+    /// Domains whose servers are believed when they vouch, by ARC, that a message passed DMARC before they changed it:
+    /// mailing lists, forwarders. Default nobody.
+    pub trusted_sealers: Vec<String>,
     /// Files that are not wanted.
     pub attachments: AttachmentRule,
     /// What is done with mail from an address that is on a list. Default refused.
@@ -49,6 +52,7 @@ impl Default for Policy {
         Policy {
             hops_max: 50,
             refuse_dmarc: false,
+            trusted_sealers: Vec::new(),
             attachments: AttachmentRule { unwanted: Vec::new(), deed: Deed::Refuse },
             dnsbl: Deed::Refuse,
             rspamd: SpamRule { without: Without::Deliver, probably_spam: Deed::Tag, spam: Deed::Refuse },
@@ -268,6 +272,11 @@ pub struct Facts<'a> {
     pub dmarc: Grade,
     /// What the author's domain asks for when it fails.
     pub dmarc_asks: DmarcAsks,
+    /// The chain of those who vouch for it, by ARC.
+    pub arc: Grade,
+    /// Whose words it takes to believe that DMARC passed once: the domains of the chain's seals, the last first, back to
+    /// the one who saw it. Empty when nobody says so.
+    pub arc_vouchers: &'a [String],
     /// Its octets.
     pub size: u64,
     /// The most that its organisation takes, where that is less than everybody's bound.
@@ -312,6 +321,7 @@ pub fn judge(facts: &Facts<'_>, policy: &Policy) -> Judgement {
         dmarc::spf(facts),
         dmarc::dkim(facts),
         dmarc::check(facts, policy),
+        dmarc::arc(facts),
         size::check(facts),
         rate::check(facts),
         attachments::check(facts, policy),

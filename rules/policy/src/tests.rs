@@ -18,6 +18,8 @@ fn facts<'a>(source: Source, sender: &'a Sender) -> Facts<'a> {
         dkim_domains: &[],
         dmarc: Grade::None,
         dmarc_asks: DmarcAsks::Nothing,
+        arc: Grade::None,
+        arc_vouchers: &[],
         size: 1_000,
         size_max: None,
         rate: Rate::Address { sent: 1, most: 100 },
@@ -281,5 +283,42 @@ fn the_operators_page_names_every_check_and_every_reason() {
     let reasons = Reason::ALL.iter().map(|reason| reason.name());
     for name in Check::ALL.map(Check::name).into_iter().chain(reasons) {
         assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/policy.md");
+    }
+}
+
+#[test]
+fn only_a_chain_of_trusted_servers_excuses_a_failure_of_dmarc() {
+    let from = sender("a@b.example");
+    let names = |list: &[&str]| -> Vec<String> { list.iter().map(|name| (*name).to_owned()).collect() };
+    let strict = Policy {
+        refuse_dmarc: true,
+        trusted_sealers: names(&["list.example", "fwd.example"]),
+        ..Policy::default()
+    };
+    for (arc, vouchers, refused) in [
+        (Grade::Pass, &["LIST.example"][..], false),
+        (Grade::Pass, &["fwd.example", "list.example"], false),
+        (Grade::Pass, &["list.example", "evil.example"], true),
+        (Grade::Pass, &["evil.example", "list.example"], true),
+        (Grade::Pass, &["sub.list.example"], true),
+        (Grade::Pass, &[], true),
+        (Grade::Fail, &["list.example"], true),
+        (Grade::None, &[], true),
+    ] {
+        let vouchers = names(vouchers);
+        let facts = Facts {
+            dmarc: Grade::Fail,
+            dmarc_asks: DmarcAsks::Reject,
+            arc,
+            arc_vouchers: &vouchers,
+            ..facts(Source::Edge, &from)
+        };
+        assert_eq!(code(&facts, &strict).is_some(), refused, "{arc} {vouchers:?}");
+        assert_eq!(code(&facts, &Policy::default()), None, "by default it is only recorded");
+        if !refused {
+            let Judgement::Accept(verdict) = judge(&facts, &strict) else { unreachable!() };
+            let dmarc = verdict.checks.iter().find(|answer| answer.check == Check::Dmarc).unwrap();
+            assert_eq!((dmarc.result, dmarc.reason), (CheckResult::Noted, Some(Reason::ArcVouches)));
+        }
     }
 }

@@ -139,7 +139,7 @@ fn rspamd_says_the_same_of_a_hundred_messages_with_and_without_stormpost_in_fron
         );
         if expected.starts_with('2') {
             let checks = checks[&trace_of(reply)].as_array().unwrap().clone();
-            assert_eq!(checks.len(), 11, "every check is on record");
+            assert_eq!(checks.len(), 12, "every check is on record");
             let rspamd = checks.into_iter().find(|check| check["check"] == "rspamd").unwrap();
             let words = rspamd["detail"].as_str().unwrap();
             assert!(words.starts_with(&format!("{action} (")), "message {n}: {action} alone, {words}");

@@ -51,6 +51,7 @@ pub(super) fn filter(section: &Section<'_>) -> Filter {
         scanners: ScannerParts::default(),
         policy: Policy {
             refuse_dmarc: section.switch("refuse_dmarc").is_some_and(|at| at.value),
+            trusted_sealers: values(section.list("trusted_sealers", zone)),
             ..Policy::default()
         },
         quarantine_age: section.duration("quarantine_age"),
@@ -104,7 +105,7 @@ fn zone(text: &str) -> Result<String, String> {
         && name.len() < 180
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
     fits.then_some(name)
-        .ok_or_else(|| format!("{text:?} is not the name of a list, as in \"bl.example.org\""))
+        .ok_or_else(|| format!("{text:?} is not a name in the DNS, as in \"list.example.org\""))
 }
 
 fn ending(text: &str) -> Result<String, String> {
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn every_scanner_is_read_with_what_its_words_mean() {
         let filter = parse(
-            "[filter]\nstands = \"here\"\nrefuse_dmarc = true\nquarantine_age = \"7d\"\n\
+            "[filter]\nstands = \"here\"\nrefuse_dmarc = true\ntrusted_sealers = [\"Lists.example.org\"]\nquarantine_age = \"7d\"\n\
              [filter.rspamd]\naddress = \"[::1]:11333\"\nwithout = \"defer\"\nspam = \"quarantine\"\n\
              [filter.clamav]\naddress = \"/run/clamav/clamd.ctl\"\nlargest = \"5MiB\"\nfound = \"note\"\n\
              [filter.dnsbl]\nzones = [\"BL.example.org.\"]\nlisted = \"tag\"\n\
@@ -205,6 +206,7 @@ mod tests {
         assert_eq!((policy.rspamd.without, policy.clamav.without), (Without::Defer, Without::Defer));
         assert_eq!(policy.clamav.found, Deed::Note);
         assert!(policy.refuse_dmarc);
+        assert_eq!(policy.trusted_sealers, ["lists.example.org"]);
         assert_eq!(filter.quarantine_age, Duration::from_secs(7 * 86_400));
     }
 
@@ -218,7 +220,7 @@ mod tests {
             ("[filter.rspamd]\n", "address"),
             ("[filter.rspamd]\naddress = \"a b\"\n", "is not a place"),
             ("[filter.rspamd]\naddress = \"h\"\nspam = \"explode\"\n", "spam is"),
-            ("[filter.dnsbl]\nzones = [\"one\"]\n", "is not the name of a list"),
+            ("[filter.dnsbl]\nzones = [\"one\"]\n", "is not a name in the DNS"),
             ("[filter.attachments]\nunwanted = [\"a b\"]\n", "is not the end"),
         ] {
             let said = parse(wrong).unwrap_err();

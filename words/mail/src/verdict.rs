@@ -53,6 +53,8 @@ pub enum Check {
     Dkim,
     /// DMARC.
     Dmarc,
+    /// The chain of servers that vouch for what they saw before they changed the message (RFC 8617).
+    Arc,
     /// Its length.
     Size,
     /// How much its sender sends.
@@ -69,12 +71,13 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which they are recorded.
-    pub const ALL: [Check; 11] = [
+    pub const ALL: [Check; 12] = [
         Check::Loop,
         Check::Author,
         Check::Spf,
         Check::Dkim,
         Check::Dmarc,
+        Check::Arc,
         Check::Size,
         Check::Rate,
         Check::Attachments,
@@ -91,6 +94,7 @@ impl Check {
             Check::Spf => "spf",
             Check::Dkim => "dkim",
             Check::Dmarc => "dmarc",
+            Check::Arc => "arc",
             Check::Size => "size",
             Check::Rate => "rate",
             Check::Attachments => "attachments",
@@ -198,6 +202,10 @@ reasons! {
     DkimFails = "dkim-fails",
     /// It fails DMARC.
     DmarcFails = "dmarc-fails",
+    /// The chain of those who vouch for it is broken.
+    ArcFails = "arc-fails",
+    /// It fails DMARC, and a server that is trusted here saw it pass before it changed it.
+    ArcVouches = "arc-vouches",
     /// It is larger than its organisation wants.
     TooLarge = "too-large",
     /// Its sender sends too much.

@@ -128,3 +128,72 @@ fn records_are_forgotten_when_they_expire_or_are_too_many() {
     assert!(records.0.lock().unwrap().len() <= RECORDS_MAX);
     assert!(records.get::<str>(&format!("{}.", RECORDS_MAX + 9)).is_some());
 }
+
+/// A message as a list sends it on: subject and body changed, the author's signature broken, sealed by the list.
+fn sealed(results: &str) -> (String, String, Vec<u8>) {
+    let pkcs8 = Ed25519Key::generate_pkcs8().unwrap();
+    let key = || Ed25519Key::from_pkcs8_der(&pkcs8).unwrap();
+    let body = "Dear list,\r\nbye\r\n-- \r\na footer\r\n".to_owned();
+    let header = "From: x@sender.example\r\nSubject: [list] hello\r\n".to_owned();
+    let whole = format!("{header}\r\n{body}");
+    let message = AuthenticatedMessage::parse(whole.as_bytes()).unwrap();
+    // The library writes results from checks of its own; here they are what the story needs.
+    let mut said = AuthenticationResults::new("list.example");
+    if results == "pass" {
+        let dmarc = mail_auth::DmarcOutput::new("sender.example".into()).with_dkim_result(DmarcResult::Pass);
+        said = said.with_dmarc_result(&dmarc);
+    }
+    let set = mail_auth::arc::ArcSealer::from_key(key())
+        .domain("list.example")
+        .selector("s")
+        .headers(["From", "Subject"])
+        .seal(&message, &said, &mail_auth::ArcOutput::default())
+        .unwrap();
+    (format!("{}{header}\r\n", set.to_header()), body, key().public_key())
+}
+
+fn trusting(public: &[u8]) -> MailAuth {
+    let checker = checker(&[0; 32]);
+    let key = base64::engine::general_purpose::STANDARD.encode(public);
+    let key = DomainKey::parse(format!("v=DKIM1; k=ed25519; p={key}").as_bytes()).unwrap();
+    let forever = Instant::now() + Duration::from_secs(3_600);
+    checker.records.insert("s._domainkey.list.example.".into(), Txt::DomainKey(Arc::new(key)), forever);
+    checker
+}
+
+#[tokio::test]
+async fn a_sealed_message_says_who_vouches_for_it() {
+    let (header, body, public) = sealed("pass");
+    let found = judge(&trusting(&public), "198.51.100.1", &header, &body).await;
+    assert_eq!((found.dmarc, found.arc), (Grade::Fail, Grade::Pass), "{found:?}");
+    assert_eq!(found.arc_vouchers, ["list.example"]);
+    assert!(found.results.contains("arc=pass smtp.remote-ip=198.51.100.1"), "{}", found.results);
+    let (header, body, public) = sealed("nothing");
+    let found = judge(&trusting(&public), "198.51.100.1", &header, &body).await;
+    assert_eq!((found.arc, found.arc_vouchers.len()), (Grade::Pass, 0), "it saw nothing pass");
+}
+
+#[tokio::test]
+async fn a_seal_that_was_forged_or_broken_vouches_for_nothing() {
+    let (header, body, public) = sealed("pass");
+    let (_, _, other) = sealed("pass");
+    for (header, body, public) in [
+        (header.clone(), body.replace("bye", "pay"), public.clone()),
+        (header.replace("[list]", "[evil]"), body.clone(), public.clone()),
+        (header.replace("dmarc=pass", "dmarc=none"), body.clone(), public.clone()),
+        (header.clone(), body.clone(), other),
+        (header.replace("cv=none", "cv=pass"), body.clone(), public.clone()),
+        (header.replacen("ARC-Seal:", "X-Seal:", 1), body.clone(), public.clone()),
+    ] {
+        let found = judge(&trusting(&public), "198.51.100.1", &header, &body).await;
+        assert_ne!(found.arc, Grade::Pass, "{header}");
+        assert!(found.arc_vouchers.is_empty());
+    }
+    let odd = "ARC-Seal: i=1; a=rsa-sha256; d=x; s=s; cv=none; b=AA\r\nARC-Message-Signature: i=1; a=rsa-sha256; d=x; s=s; \
+               h=from; bh=AA; b=AA; l=7\r\nARC-Authentication-Results: i=1; x\r\n";
+    for times in [1, 2, 60] {
+        let found =
+            judge(&trusting(&public), "198.51.100.1", &format!("{}{header}", odd.repeat(times)), &body).await;
+        assert_ne!(found.arc, Grade::Pass);
+    }
+}

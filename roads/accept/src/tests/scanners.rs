@@ -205,7 +205,7 @@ async fn mail_flows_past_a_dead_scanner_and_waits_for_one_that_must_look() {
     assert_eq!((recorded.result, recorded.reason), (CheckResult::Unanswered, Some(Reason::NoAnswer)));
     let (_, message) = open.stored().pop().unwrap();
     assert!(
-        message.starts_with("Stormpost-Verdict: deliver rules=2\r\n\trspamd=unanswered(no-answer)\r\n"),
+        message.starts_with("Stormpost-Verdict: deliver rules=3\r\n\trspamd=unanswered(no-answer)\r\n"),
         "{message}"
     );
 

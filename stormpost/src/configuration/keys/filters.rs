@@ -26,6 +26,14 @@ pub(super) const FILTERS: &[Key] = &[
     ),
     key(
         "filter",
+        "trusted_sealers",
+        Texts,
+        None,
+        "Domains whose servers are believed when they vouch, by ARC, that a message passed DMARC before they changed it: \
+         the mailing lists and forwarders of your people. What they vouch for is not refused for DMARC.",
+    ),
+    key(
+        "filter",
         "quarantine_age",
         Duration,
         Some("30d"),
