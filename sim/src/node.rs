@@ -281,7 +281,6 @@ impl Machine {
             authentication: Some(Arc::new(Passes)),
             scanners: Default::default(),
             policy: Default::default(),
-            extensions: Default::default(),
             limits: AcceptLimits::default(),
             relays: Vec::new(),
             devices: None,

@@ -350,6 +350,24 @@ impl Dialogue {
         self.session.answer(&reply);
     }
 
+    /// Whether the message, as far as it is declared, is one that this organisation and its primary take.
+    fn fits(&self, tenant: &Tenant, primary: Option<&PrimaryId>) -> Result<(), Reply> {
+        let Some(transaction) = self.session.transaction() else { return Ok(()) };
+        let most = self.accept.size_max(tenant, primary);
+        if let Some(most) = most.filter(|most| transaction.mail.size.is_some_and(|size| size > *most)) {
+            // RFC 1870 §6.1: 552.
+            return Err(rules_policy::too_large(most));
+        }
+        let directory = self.accept.parts.directory.borrow();
+        let takes = primary.and_then(|id| directory.learned().takes().of(id));
+        if transaction.mail.utf8 && takes.is_some_and(|takes| !takes.utf8) {
+            // RFC 6531 §3.5.
+            let text = "the mail system of this recipient takes no internationalized mail; send it from a plain address";
+            return Err(Reply::new(550, (5, 6, 7), text));
+        }
+        Ok(())
+    }
+
     /// Keeps the mail of one organisation apart from another's: a message belongs to one.
     fn admit(&mut self, place: Place) -> Result<(), Reply> {
         // What a person or a device sends belongs to its own organisation, whoever it goes to.
@@ -357,8 +375,7 @@ impl Dialogue {
             return Ok(());
         }
         let Some(tenant) = place.tenant else { return Ok(()) };
-        let declared = self.session.transaction().and_then(|t| t.mail.size).unwrap_or_default();
-        store::fits(&self.accept.parts.limits, &tenant, declared)?;
+        self.fits(&tenant, place.primary.as_ref())?;
         match &self.tenant {
             Some(other) if *other != tenant => {
                 let text = "this recipient is of another organisation than those before; send it separately";

@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use words_mail::{Source, TraceKey};
+use words_mail::{PrimaryId, Source, Tenant, TraceKey};
 use words_smtp::{Dialect, Extensions, ServerConfig};
 use words_world::{Connected, Listener, World};
 
@@ -78,8 +78,6 @@ pub struct AcceptParts {
     pub scanners: ScannerParts,
     /// What the organisation chooses.
     pub policy: Policy,
-    /// What the edge offers: no more than the primary takes.
-    pub extensions: Extensions,
     /// Every bound.
     pub limits: AcceptLimits,
     /// Which mail systems of record may send to other organisations through us.
@@ -230,15 +228,31 @@ impl Accept {
             Door::Submission | Door::Submissions => Dialect::Submission,
             Door::Local => Dialect::Lmtp,
         };
-        let extensions = if door == Door::Edge { self.parts.extensions } else { Extensions::default() };
+        let mut extensions = Extensions::default();
+        let mut limits = self.parts.limits.session.clone();
+        let directory = self.parts.directory.borrow();
+        // People's mail goes everywhere; what comes in at the edge goes to the primaries, who take what they take.
+        if door == Door::Edge && directory.lives_at_primaries() {
+            let takes = directory.learned().takes();
+            extensions.utf8 = !takes.nobody_takes_utf8();
+            limits.size = takes.most().map_or(limits.size, |most| limits.size.min(most));
+        }
         ServerConfig {
             dialect,
             host: self.parts.host.clone(),
             extensions,
             starttls: matches!(door, Door::Edge | Door::Submission | Door::Internal)
                 && self.parts.tls.borrow().is_some(),
-            limits: self.parts.limits.session.clone(),
+            limits,
         }
+    }
+
+    /// Octets of the largest message that this organisation wants and this primary takes; `None` without a bound.
+    pub(crate) fn size_max(&self, tenant: &Tenant, primary: Option<&PrimaryId>) -> Option<u64> {
+        let wanted = self.parts.limits.sizes.get(tenant).copied();
+        let directory = self.parts.directory.borrow();
+        let taken = primary.and_then(|id| directory.learned().takes().of(id)?.most());
+        wanted.into_iter().chain(taken).min()
     }
 }
 

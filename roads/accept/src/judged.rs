@@ -9,7 +9,7 @@ use crate::scanners::{Pieces, Subject, look_at_parts};
 use rules_policy::{Asked, Attachments, Author, Facts, Judgement, Listing, Rate, Refusal, Spam, judge};
 use stores_journal::IncomingBody;
 use tokio::time::timeout;
-use words_mail::{Action, Address, Envelope, Reason, Reply, Source, Tenant, TraceId, Verdict, findings};
+use words_mail::{Action, Address, Envelope, Reason, Reply, Source, TraceId, Verdict, findings};
 
 /// Why a message is not taken.
 pub(crate) struct NotTaken {
@@ -87,7 +87,7 @@ impl Known<'_> {
 pub(crate) async fn judged(
     dialogue: &Dialogue,
     envelope: &Envelope,
-    tenant: &Tenant,
+    size_max: Option<u64>,
     trace: TraceId,
     arrived: Arrived,
 ) -> Result<Judged, NotTaken> {
@@ -126,7 +126,7 @@ pub(crate) async fn judged(
         header: &header,
         found: findings.as_ref().unwrap_or(&nothing),
         size: body.len(),
-        size_max: accept.parts.limits.sizes.get(tenant).copied(),
+        size_max,
         rate: rate(dialogue, envelope),
         attachments: None,
         dnsbl: Asked::Not(dnsbl),

@@ -1,6 +1,5 @@
 //! A whole message: its facts, its verdict, and the journal.
 
-use crate::AcceptLimits;
 use crate::counts::count;
 use crate::dialogue::{Dialogue, surroundings};
 use crate::door::{Accept, Door};
@@ -8,7 +7,6 @@ use crate::incoming::{Incoming, refusal};
 use crate::judged::{Judged, NotTaken, judged};
 use crate::prefix::prefix;
 use crate::reverse;
-use rules_policy::too_large;
 use std::collections::HashSet;
 use stores_journal::{NewMessage, Receipt};
 use words_mail::{
@@ -47,14 +45,6 @@ pub(crate) fn spool_full() -> Reply {
     Reply::new(452, (4, 3, 1), text)
 }
 
-/// Whether a message is no larger than its organisation wants (RFC 1870 §6.1: 552).
-pub(crate) fn fits(limits: &AcceptLimits, tenant: &Tenant, size: u64) -> Result<(), Reply> {
-    match limits.sizes.get(tenant) {
-        Some(most) if size > *most => Err(too_large(*most)),
-        _ => Ok(()),
-    }
-}
-
 fn take_envelope(dialogue: &mut Dialogue) -> Option<Envelope> {
     let protocol = dialogue.session.protocol();
     let transaction = dialogue.session.take_transaction()?;
@@ -91,9 +81,12 @@ async fn try_store(
     let door = dialogue.door;
     let arrived = incoming.finish(&surroundings(accept, door)).await?;
     let (tenant, primary) = owner(accept, dialogue, &envelope);
+    // What people send goes to others than the mail system of their own.
+    let receiver = primary.as_ref().filter(|_| envelope.source == Source::Edge);
+    let size_max = accept.size_max(&tenant, receiver);
     let trace = accept.parts.journal.trace_id();
     let Judged { verdict, body, results, share } =
-        judged(dialogue, &envelope, &tenant, trace, arrived).await?;
+        judged(dialogue, &envelope, size_max, trace, arrived).await?;
     let now = accept.parts.world.clock.now();
     let (host, key) = (&accept.parts.host, &accept.parts.trace_key);
     let lines = prefix(host, &envelope, trace, key, now, results.as_deref(), &verdict);

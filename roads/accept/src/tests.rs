@@ -146,7 +146,6 @@ impl House {
             authentication: None,
             scanners: Default::default(),
             policy: Default::default(),
-            extensions: Default::default(),
             limits: AcceptLimits::default(),
             relays: Vec::new(),
             devices: None,

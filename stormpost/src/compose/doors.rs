@@ -16,7 +16,6 @@ use stores_journal::Journal;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use words_mail::TraceKey;
-use words_smtp::Extensions;
 use words_world::{Listener, World};
 
 /// The certificate in use, for doors that may have none.
@@ -113,7 +112,6 @@ pub fn accept(
         authentication,
         scanners: configuration.filter.scanners.clone(),
         policy: Policy { hops_max: configuration.limits.hops, ..configuration.filter.policy.clone() },
-        extensions: Extensions::default(),
         limits: accept_limits(configuration),
         relays: relays(configuration),
         devices: configuration.devices.clone(),

@@ -1,4 +1,5 @@
 use super::*;
+use words_mail::Takes;
 
 #[tokio::test(start_paused = true)]
 async fn too_many_connections_are_turned_away_with_words() {
@@ -144,6 +145,48 @@ async fn an_organisation_that_wants_smaller_messages_gets_them() {
     let long = format!("From: anna@example.org\r\n{long}");
     let reply = person.send("anna@example.org", &["x@s.example"], &long).await;
     assert!(reply.starts_with("552 5.3.4"), "from its people too: {reply}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_offered_than_the_mail_systems_behind_take() {
+    let house = House::new();
+    let greeting = async |door| {
+        let mut client = house.knock(door, "192.0.2.9").await;
+        client.hear().await;
+        client.ask("EHLO s.example\r\n").await
+    };
+    let takes = house.accept.parts.directory.borrow().learned().takes().clone();
+    let (acme, rival) = (PrimaryId("acme-hq".into()), PrimaryId("rival-hq".into()));
+    assert!(greeting(Door::Edge).await.contains("SMTPUTF8"), "nobody has been heard yet");
+    takes.learn(&acme, Takes { size: Some(1_000_000), utf8: false });
+    let heard = greeting(Door::Edge).await;
+    assert!(heard.contains("SIZE 995904") && !heard.contains("SMTPUTF8"), "{heard}");
+    let people = greeting(Door::Submission).await;
+    assert!(
+        people.contains("SIZE 52428800") && people.contains("SMTPUTF8"),
+        "theirs goes everywhere: {people}"
+    );
+    takes.learn(&rival, Takes { size: None, utf8: true });
+    let heard = greeting(Door::Edge).await;
+    assert!(
+        heard.contains("SIZE 52428800") && heard.contains("SMTPUTF8"),
+        "one of the two takes it: {heard}"
+    );
+
+    let mut client = house.greet(Door::Edge).await;
+    assert!(client.ask("MAIL FROM:<x@s.example> SMTPUTF8 SIZE=995905\r\n").await.starts_with("250"));
+    let refusal = client.ask("RCPT TO:<anna@example.org>\r\n").await;
+    assert!(refusal.starts_with("552 5.3.4 the message is larger than 995904 octets"), "{refusal}");
+    assert!(client.ask("RCPT TO:<rita@rival.example>\r\n").await.starts_with("250"));
+    client.ask("RSET\r\n").await;
+    assert!(client.ask("MAIL FROM:<x@s.example> SMTPUTF8\r\n").await.starts_with("250"));
+    let refusal = client.ask("RCPT TO:<anna@example.org>\r\n").await;
+    assert!(refusal.starts_with("550 5.6.7"), "{refusal}");
+    client.ask("RSET\r\n").await;
+    let long = format!("A: b\r\n\r\n{}", format!("{}\r\n", "x".repeat(98)).repeat(10_000));
+    let refusal = client.send("x@s.example", &["anna@example.org"], &long).await;
+    assert!(refusal.starts_with("552 5.3.4"), "not declared, and still not taken: {refusal}");
+    trace(&client.send("x@s.example", &["rita@rival.example"], &long).await);
 }
 
 #[tokio::test(start_paused = true)]
