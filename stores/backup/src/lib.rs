@@ -4,6 +4,7 @@
 //! by copying what is new. A run ends with a manifest, written last: without it the run did not happen, and the one
 //! before is as good as ever. `docs/backup.md` says what is kept where, `docs/formats.md` how it is written.
 
+mod bucket;
 mod check;
 mod copy;
 mod fetch;
@@ -13,6 +14,7 @@ mod manifest;
 mod place;
 mod prefix;
 
+pub use bucket::{Bucket, BucketOptions, Dial};
 pub use check::{Checked, Finding, check};
 pub use copy::{Backup, Copied, Depth, Extra};
 pub use fetch::{Fetched, fetch};

@@ -1,5 +1,7 @@
 //! Copies of real logs in real folders.
 
+mod bucket;
+
 use crate::*;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
