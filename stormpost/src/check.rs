@@ -68,6 +68,13 @@ pub fn run(path: &Path, output: Output, arguments: &CheckArguments) -> Ended {
     })
 }
 
+/// Everything that can be looked at without the network.
+pub(crate) fn findings(configuration: &Configuration) -> Vec<Fault> {
+    let mut found = Vec::new();
+    look(configuration, &mut found);
+    found
+}
+
 fn report(faults: &Faults, output: Output) {
     let findings: Vec<Finding<'_>> = faults
         .list

@@ -9,7 +9,7 @@ use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
 use crate::compose::upkeep::Upkeep;
 use crate::compose::writers::Writers;
-use crate::compose::{deliver, doors, notices, spool, stores};
+use crate::compose::{deliver, doors, heartbeat, notices, spool, stores};
 use crate::configuration::{Configuration, EdgePlace};
 use crate::control::answer::{self, Answers};
 use crate::edge::{self, EdgeView, Knowing, Supervisor, TakenIn};
@@ -421,9 +421,12 @@ impl Roads {
             node: configuration.node.name.clone(),
             receivers: notices::receivers(&self.world, configuration)?,
             repeat: configuration.notify.repeat,
-            backlog: Arc::new(notices::Waiting { answers }),
+            backlog: Arc::new(notices::Waiting { answers: answers.clone() }),
         };
         self.running.spawn(notify.run(self.stop.clone()));
+        for heartbeat in heartbeat::heartbeats(&self.world, configuration, &answers)? {
+            self.running.spawn(heartbeat.run(self.stop.clone()));
+        }
         Ok(())
     }
 

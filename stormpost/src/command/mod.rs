@@ -24,7 +24,7 @@ pub use page::page;
 use crate::configuration::{Configuration, DEFAULT_PATH};
 use crate::control::client::{CallError, Told, call};
 use crate::control::protocol::{Item, Request};
-use crate::{check, init};
+use crate::{check, doctor, init, retire};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -160,6 +160,25 @@ pub enum Verb {
         after_long_help = "Examples:\n  stormpost check\n  stormpost check --online      also connect to the primaries"
     )]
     Check(check::CheckArguments),
+    /// Look at everything around the node that must be right, and say what fails today.
+    #[command(
+        long_about = "Looks at everything that must be right for this node to carry a company's mail: files, room, clock, doors and \
+                      their certificates, MX, reverse name, SPF, DKIM, DMARC, MTA-STS, DANE, what the primary answers and \
+                      offers, sign-ins there, people who could work here, notices that reach, copies, what was forgotten. \
+                      Every finding says what was looked at, what fails today because of it, and the line that mends it. \
+                      Changes nothing. Works beside a running node and without one; what could not be seen is said. Exit \
+                      code 1 when something fails, 4 when there is something to look at, 0 when all is well.",
+        after_long_help = "Examples:\n  stormpost doctor\n  stormpost doctor --only mx,spf,dkim\n  stormpost doctor --offline --json"
+    )]
+    Doctor(doctor::DoctorArguments),
+    /// The bypass card: one page by which mail goes round this machine when it is gone.
+    #[command(
+        long_about = "Prints one page that is usable when nothing of Stormpost is left: the DNS to set, what the primary must accept \
+                      then, MTA-STS and TLSA for both, firewall, reverse names, how mail leaves, what people's programs use, and \
+                      how to come back. Print it, fill in the telephone numbers, and keep it elsewhere.",
+        after_long_help = "Examples:\n  stormpost bypass | lpr\n  stormpost bypass --html > bypass.html"
+    )]
+    Bypass(init::bypass::BypassArguments),
     /// How everything stands.
     #[command(
         long_about = "How each primary stands, what waits, how much room there is, and who could work if the primary failed now.",
@@ -236,6 +255,17 @@ pub enum Verb {
         after_long_help = "Example:\n  stormpost dkim example.org"
     )]
     Dkim(dkim::DkimArguments),
+    /// Take this node out of service for good: written out, read again, destroyed, with a receipt.
+    #[command(
+        long_about = "Takes this node out of service for good. Refuses while anything is unsettled, and says what. Looks at the DNS \
+                      until mail goes elsewhere and the old answer is forgotten. Then, once the node is stopped, writes out every \
+                      message that is kept (mbox), the ledger (JSON) and every mailbox (Maildir), reads all of it again, destroys \
+                      the key of all stored mail and removes the files, and writes a receipt. Broken off in the middle, the same \
+                      command goes on where it was. Exit code 4: something is for you to do, and the words say what.",
+        after_long_help = "Examples:\n  stormpost retire --to /mnt/export --reason \"moved to another provider\" --dry-run\n  stormpost retire \
+                           --to /mnt/export --reason \"moved to another provider\""
+    )]
+    Retire(retire::RetireArguments),
     /// Show an outage and the way back, on this machine, without installing anything.
     #[command(
         long_about = "Starts a small company's mail system as a process of its own and an unprotected twin of it, puts Stormpost \
@@ -332,6 +362,8 @@ fn run(cli: Cli, programs: Programs) -> Ended {
             .map_err(Failure::from),
         Verb::Init(arguments) => init::run(&desk.config, desk.output, arguments),
         Verb::Check(arguments) => check::run(&desk.config, desk.output, &arguments),
+        Verb::Doctor(arguments) => doctor::run(&desk, arguments),
+        Verb::Bypass(arguments) => init::bypass::run(&desk, &arguments),
         Verb::Status(arguments) => status::run(&desk, &arguments),
         Verb::Failover(arguments) => decide::failover(&desk, arguments),
         Verb::Failback(arguments) => decide::failback(&desk, arguments),
@@ -347,6 +379,7 @@ fn run(cli: Cli, programs: Programs) -> Ended {
         Verb::Journal(verb) => journal::run(&desk, verb),
         Verb::Notice(verb) => notice::run(&desk, verb),
         Verb::Dkim(arguments) => dkim::run(&desk, &arguments),
+        Verb::Retire(arguments) => retire::run(&desk, &arguments),
     }
 }
 

@@ -1,12 +1,13 @@
 //! From tables to settings, and what must hold between them.
 
 use super::filter::filter;
+use super::notices::{check_notices, notices};
 use super::reader::{At, Reader, Section, parse_address};
 use super::source::{Fault, Faults, Source};
 use super::trusted::{devices, relay};
 use super::{
     Configuration, DeliverKind, DkimSettings, DomainSettings, EdgePlace, Limits, Listen, Login, MailServer,
-    MailboxLogin, MailboxServer, Node, Notices, Outbound, PrimarySettings, Retention, Secret, SecretSource,
+    MailboxLogin, MailboxServer, Node, Outbound, PrimarySettings, Retention, Secret, SecretSource,
     ServerPlace, TenantSettings, TlsFiles, TlsWanted, TrustWanted, nearest,
 };
 use std::collections::HashMap;
@@ -210,11 +211,11 @@ fn tenants(top: &Section<'_>, limits: &Limits) -> (Vec<TenantSettings>, Names) {
     (tenants, names)
 }
 
-fn values<T>(list: Vec<At<T>>) -> Vec<T> {
+pub(super) fn values<T>(list: Vec<At<T>>) -> Vec<T> {
     list.into_iter().map(|at| at.value).collect()
 }
 
-fn url(text: &str) -> Result<String, String> {
+pub(super) fn url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest {
         Some(rest) if !rest.is_empty() && !text.contains(char::is_whitespace) => Ok(text.to_owned()),
@@ -567,38 +568,6 @@ fn outbound(section: &Section<'_>, node: &str) -> Outbound {
     let helo = section.parsed("helo", server_name).map_or_else(|| node.to_owned(), |at| at.value);
     let smart_host = section.table("smart_host", "outbound.smart_host");
     Outbound { helo, smart_host: smart_host.and_then(|section| mail_server(&section, false)) }
-}
-
-fn notices(section: &Section<'_>, node: &str) -> Option<Notices> {
-    let from = match section.has("from") {
-        true => section.address("from").map(|at| at.value),
-        false => Address::new("stormpost", node).ok(),
-    };
-    let repeat = section.duration("repeat");
-    Some(Notices {
-        mail: values(section.list("mail", parse_address)),
-        webhook: values(section.list("webhook", url)),
-        from: from?,
-        repeat: Some(repeat).filter(|repeat| !repeat.is_zero()),
-    })
-}
-
-/// A notice that goes to the dead primary tells nobody.
-fn check_notices(section: &Section<'_>, notify: &Notices, domains: &[DomainSettings]) {
-    for At { value, span } in section.list("mail", parse_address) {
-        let ours = domains.iter().find(|d| d.domain.name == value.domain());
-        if ours.is_some_and(|d| d.domain.primary.is_some()) {
-            let words =
-                format!("{value} lives at a primary, so a notice of its failure would wait for its return");
-            section.fault(Fault::warning(span, words).hint("name an address somewhere else"));
-        }
-    }
-    let has_primary = domains.iter().any(|d| d.domain.primary.is_some());
-    if has_primary && notify.mail.is_empty() && notify.webhook.is_empty() {
-        let words = "nobody is told when a primary fails: [notify] names no address and no webhook";
-        section
-            .fault(Fault::warning(section.span.clone(), words).hint("add mail = [\"you@provider.example\"]"));
-    }
 }
 
 fn check_unused(top: &Section<'_>, domains: &[DomainSettings], primaries: &Names) {

@@ -4,6 +4,7 @@ mod bounds;
 mod build;
 mod filter;
 mod keys;
+mod notices;
 mod reader;
 mod secret;
 mod source;
@@ -311,6 +312,23 @@ pub struct Notices {
     pub from: Address,
     /// How often, until acknowledged; none for once.
     pub repeat: Option<Duration>,
+    /// Who is told regularly that this node does its work.
+    pub heartbeat: Vec<HeartbeatPlace>,
+    /// How often.
+    pub heartbeat_every: Duration,
+    /// How often by mail.
+    pub heartbeat_mail_every: Duration,
+    /// Whether web addresses hear, at `/fail`, when it does not.
+    pub heartbeat_fail: bool,
+}
+
+/// Who is told regularly that this node does its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeartbeatPlace {
+    /// A web address.
+    Web(words_world::Url),
+    /// A mail address.
+    Mail(Address),
 }
 
 /// How long things are kept.

@@ -1,6 +1,5 @@
 //! The bypass card: one page by which mail goes round Stormpost, usable when nothing of Stormpost is left.
 
-use crate::certificates::CertificateFiles;
 use crate::command::{Desk, Ended, code, moment};
 use crate::configuration::{Configuration, DomainSettings, ServerPlace, TlsWanted};
 use crate::doctor::{Shown, Tongue, talk};
@@ -91,13 +90,11 @@ fn hosts(configuration: &Configuration) -> BTreeSet<String> {
 
 /// The record of our own certificate's key.
 fn own_key(configuration: &Configuration) -> Option<String> {
+    // As the doors look for it: the file that is named, one that an authority gave, one of our own.
     let data = &configuration.node.data;
-    let fetched = CertificateFiles::fetched(data).certificate;
-    let file = match &configuration.tls {
-        Some(files) => files.certificate.clone(),
-        None if configuration.acme.is_some() && fetched.exists() => fetched,
-        None => CertificateFiles::self_signed(data).certificate,
-    };
+    let named = configuration.tls.as_ref().map(|files| files.certificate.clone());
+    let others = [data.join("acme/certificate.pem"), data.join("self-signed.crt")];
+    let file = named.or_else(|| others.into_iter().find(|file| file.exists()))?;
     let chain = CertificateDer::pem_file_iter(file).ok()?;
     let first = chain.filter_map(Result::ok).next()?;
     Some(Shown::read(&first).ok()?.tlsa())
@@ -259,7 +256,7 @@ mod tests {
             let _ = write!(
                 text,
                 "[[primary]]\nid = \"p{number}\"\ndeliver = {{ host = \"mail{number}.example.org\" }}\n\
-                 mailbox = {{ host = \"imap{number}.example.org\" }}\n"
+                 mailbox = {{ host = \"imap{number}.example.org\", reader = {{ user = \"{{account}}*r\", password = \"x\" }} }}\n"
             );
         }
         Configuration::parse(&folder.join("x.toml"), text).unwrap().0
@@ -277,7 +274,8 @@ mod tests {
         let theirs =
             [("mail0.example.org".to_owned(), key.clone()), ("mail1.example.org".to_owned(), key)].into();
         std::fs::create_dir_all(&configuration.node.data).unwrap();
-        crate::certificates::Certificates::of(&configuration).unwrap();
+        let names = ["mx.example.org".to_owned()];
+        crate::certificates::Certificates::self_signed(&configuration.node.data, &names).unwrap();
         let card = card(&configuration, &theirs, NOW);
         let widest = card.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(

@@ -47,7 +47,7 @@ pub(super) fn instructions(arguments: &InitArguments, parsed: &Configuration, dk
     }
     out.push_str("   and out: tcp 25 to everywhere, udp and tcp 53 to your name servers\n");
     for primary in &parsed.primaries {
-        primary_part(&mut out, address, parsed, primary);
+        primary_part(&mut out, address, primary);
     }
     let config = parsed.path.display();
     let _ =
@@ -60,21 +60,19 @@ pub(super) fn instructions(arguments: &InitArguments, parsed: &Configuration, dk
     out
 }
 
-fn primary_part(out: &mut String, address: &str, parsed: &Configuration, primary: &PrimarySettings) {
+fn primary_part(out: &mut String, address: &str, primary: &PrimarySettings) {
     let _ = writeln!(out, "\n3. The primary {:?} must", primary.id.0);
-    let host = match &primary.deliver.place {
-        ServerPlace::Host(host, port) => {
+    match &primary.deliver.place {
+        ServerPlace::Host(_, port) => {
             let _ = writeln!(
                 out,
                 "   - take mail from {address} on port {port}, without greylisting, rate limits or SPF checks for it"
             );
-            host.clone()
         }
         ServerPlace::Local(path) => {
             let _ = writeln!(out, "   - take mail at {}", path.display());
-            "THE-PRIMARY".to_owned()
         }
-    };
+    }
     out.push_str(
         "   - judge the original sender, not us: Postfix: smtpd_authorized_xclient_hosts = this machine; Microsoft 365: a\n     \
          connector with enhanced filtering; Google Workspace: this machine as an inbound gateway\n",
@@ -88,14 +86,4 @@ fn primary_part(out: &mut String, address: &str, parsed: &Configuration, primary
             mailbox.host, mailbox.port
         );
     }
-    out.push_str("\n4. If Stormpost itself ever has to be gone round (print this page)\n");
-    for domain in &parsed.domains {
-        if domain.domain.primary.as_ref() == Some(&primary.id) {
-            let _ = writeln!(out, "   {}. IN MX 20 {host}.", domain.domain.name);
-        }
-    }
-    out.push_str(
-        "   as a second MX, from now on: senders use it while this machine is down. The primary must then take mail from\n   \
-         everywhere on port 25 and do its own spam checks. To leave for good, make it MX 10 and remove this machine.\n",
-    );
 }

@@ -1,5 +1,6 @@
 //! `stormpost init`: a working configuration from flags or a few questions, and everything around it that must be done.
 
+pub(crate) mod bypass;
 mod instructions;
 mod questions;
 mod written;
@@ -13,7 +14,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use words_world::Random;
+use words_world::{Clock, Random};
 
 /// `stormpost init`.
 #[derive(Clone, Debug, Default, Args)]
@@ -146,7 +147,12 @@ pub fn run(path: &Path, output: Output, mut arguments: InitArguments) -> Ended {
         dkim.push(ensure_key(&settings.key_file, &settings.selector, &domain.domain.name)?);
         written.push(settings.key_file.clone());
     }
-    let next = instructions::instructions(&arguments, &parsed, &dkim);
+    let mut next = instructions::instructions(&arguments, &parsed, &dkim);
+    if !parsed.primaries.is_empty() {
+        let now = crate::world::SystemClock.now();
+        next.push_str("\nPrint this page and keep it where it can be found without this machine (again: stormpost bypass):\n\n");
+        next.push_str(&bypass::card(&parsed, &std::collections::BTreeMap::new(), now));
+    }
     for path in &written {
         output.say(&format!("written: {}", path.display()));
     }

@@ -248,4 +248,29 @@ pub(super) const PRIMARIES: &[Key] = &[
         Some("4h"),
         "How often a notice comes again until somebody acknowledges it. `0` for never.",
     ),
+    key(
+        "notify",
+        "heartbeat",
+        Texts,
+        None,
+        "Who is told regularly that this node does its work, so that somebody hears when it dies: web addresses that are asked \
+         with `GET` (a dead man's switch such as healthchecks.io, or your own monitoring), or mail addresses. Nothing goes \
+         out while no mail can be taken in, the disk does not confirm, or the rest of Stormpost stands still.",
+    ),
+    key("notify", "heartbeat_every", Duration, Some("5m"), "How often a web address is asked."),
+    key(
+        "notify",
+        "heartbeat_mail_every",
+        Duration,
+        Some("24h"),
+        "How often a mail address gets a sign of life.",
+    ),
+    key(
+        "notify",
+        "heartbeat_fail",
+        Switch,
+        Some("false"),
+        "Whether web addresses also get a `POST` of the reason, with `/fail` behind their path, when this node does not do \
+         its work.",
+    ),
 ];

@@ -27,6 +27,7 @@ use crate::compose::stores::JournalDesk;
 use crate::configuration::{Configuration, visible};
 use roads_deliver::QueueView;
 use roads_mirror::Prover;
+use roads_notify::Pulse;
 use std::sync::Arc;
 use stores_directory::Directory;
 use stores_ledger::Ledger;
@@ -70,6 +71,7 @@ pub struct Answers {
     pub(crate) parts: Arc<Parts>,
     pub(crate) latest: Arc<Latest>,
     pub(crate) started: Time,
+    pulse: Pulse,
 }
 
 /// Why a call was not done.
@@ -139,12 +141,17 @@ impl Answers {
     pub fn new(parts: Parts) -> Answers {
         let latest = Latest::new(&parts.ledger, &parts.world);
         let started = parts.world.clock.now();
-        Answers { parts: Arc::new(parts), latest: Arc::new(latest), started }
+        Answers { parts: Arc::new(parts), latest: Arc::new(latest), started, pulse: Pulse::default() }
     }
 
     /// What was seen and decided last.
     pub fn latest(&self) -> Arc<Latest> {
         self.latest.clone()
+    }
+
+    /// What becomes of the signs of life that are given.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// What waits.

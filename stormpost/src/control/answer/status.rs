@@ -64,6 +64,7 @@ impl Answers {
             status.primaries.insert(settings.id.0.clone(), primary);
         }
         status.warnings = self.warnings(&status, &in_force, &seen);
+        status.warnings.extend(self.pulse().warnings());
         status.warnings.extend(counts.alarm);
         status.warnings.extend(pauses(&parts.queue.pauses()));
         if !counts.caught_up {
