@@ -3,7 +3,9 @@
 mod bounds;
 mod changes;
 mod dialogue;
+mod extensions;
 mod fetching;
+mod resync;
 
 use crate::guests::Guests;
 use crate::options::{ImapLimits, ImapOptions, Security};
@@ -59,6 +61,7 @@ struct Server {
     mailboxes: Mailboxes,
     disk: FaultDisk,
     stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 fn anna() -> AccountId {
@@ -71,7 +74,11 @@ impl Server {
     }
 
     async fn start_with(limits: ImapLimits) -> Server {
-        let disk = FaultDisk::new(1);
+        Server::start_on(FaultDisk::new(1), limits).await
+    }
+
+    /// A server on a disk that may have been used before. The view is in memory: it is made anew from the log.
+    async fn start_on(disk: FaultDisk, limits: ImapLimits) -> Server {
         let world = fault_world(&disk, &Arc::new(TestClock::new(START)), 1);
         let log = LogOptions {
             reserve_bytes: 0,
@@ -81,8 +88,13 @@ impl Server {
         let Ready { mailboxes, writer, applier, .. } =
             Mailboxes::open(&world, KeyRing::new([1; 32], &[]), options, Arc::new(NoJournal)).unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(writer.run(stopped.clone()));
-        tokio::spawn(applier.run(stopped));
+        let also = stopped.clone();
+        let tasks = vec![
+            tokio::spawn(async move { writer.run(stopped).await }),
+            tokio::spawn(async move {
+                let _ = applier.run(also).await;
+            }),
+        ];
         mailboxes.open_account(&anna()).await.unwrap();
         let (_, tls) = watch::channel(None);
         let shared = Shared {
@@ -95,7 +107,7 @@ impl Server {
             recent: Default::default(),
             sorting: Arc::new(tokio::sync::Semaphore::new(1)),
         };
-        Server { shared: Arc::new(shared), mailboxes, disk, stop }
+        Server { shared: Arc::new(shared), mailboxes, disk, stop, tasks }
     }
 
     /// A client that has not said anything.

@@ -373,16 +373,8 @@ async fn flags_are_stored_and_searched() {
         .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_that_speaks_condstore_hears_modseqs() {
-    let server = Server::start().await;
-    for _ in 0..3 {
-        server.put("INBOX", "X: y\r\n\r\n", &[]).await;
-    }
-    let mut client = server.client().await;
-    client
-        .play(
-            r#"C: a ENABLE QRESYNC
+/// RFC 7162 from ENABLE to a second SELECT.
+const CONDSTORE: &str = r#"C: a ENABLE QRESYNC
                S: * ENABLED QRESYNC
                S: a OK done
                C: b SELECT INBOX
@@ -443,7 +435,14 @@ async fn a_client_that_speaks_condstore_hears_modseqs() {
                S: * OK...
                S: * OK [HIGHESTMODSEQ 8]...
                S: * OK [MAILBOXID (F1)]...
-               S: k OK..."#,
-        )
-        .await;
+               S: k OK..."#;
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_speaks_condstore_hears_modseqs() {
+    let server = Server::start().await;
+    for _ in 0..3 {
+        server.put("INBOX", "X: y\r\n\r\n", &[]).await;
+    }
+    let mut client = server.client().await;
+    client.play(CONDSTORE).await;
 }

@@ -31,6 +31,9 @@ impl Tree {
             node.special = folder.special;
         }
         for name in subscriptions {
+            for above in above(&name) {
+                nodes.entry(above.to_owned()).or_default();
+            }
             nodes.entry(name).or_default().subscribed = true;
         }
         Tree { nodes }
