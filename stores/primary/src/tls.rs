@@ -6,12 +6,12 @@ mod proof;
 pub use dane::usable;
 pub use proof::{Proof, TlsFault, TlsTrouble};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::fmt;
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;
@@ -98,6 +98,22 @@ impl Tls {
         Ok(Tls { verifier, connector, unverified })
     }
 
+    /// The same, showing a certificate of our own to a server that asks for one.
+    ///
+    /// # Errors
+    /// When the parts do not fit together, in words.
+    pub fn showing(&self, own: &Arc<dyn ResolvesClientCert>) -> Result<Tls, String> {
+        let asks = |verifier: Arc<dyn ServerCertVerifier>| {
+            let config = trusting(verifier)?.with_client_cert_resolver(own.clone());
+            Ok::<TlsConnector, String>(TlsConnector::from(Arc::new(config)))
+        };
+        Ok(Tls {
+            verifier: self.verifier.clone(),
+            connector: asks(self.verifier.clone())?,
+            unverified: asks(self::verifier(&Trust::Anybody)?)?,
+        })
+    }
+
     /// Encrypts `stream` towards `host` (a name, or an IP address as text). The caller bounds the time.
     ///
     /// # Errors
@@ -147,11 +163,16 @@ fn verifier(trust: &Trust) -> Result<Arc<dyn ServerCertVerifier>, String> {
 }
 
 fn connector(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnector, String> {
+    Ok(TlsConnector::from(Arc::new(trusting(verifier)?.with_no_client_auth())))
+}
+
+fn trusting(
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
-    let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
 /// Believes listed certificates, and what they signed.

@@ -266,6 +266,13 @@ pub enum Verb {
                            --to /mnt/export --reason \"moved to another provider\""
     )]
     Retire(retire::RetireArguments),
+    /// The lines to paste at the primary.
+    #[command(
+        long_about = "Prints the lines to paste at the primary: so that it judges who sent a message and not us, takes our mail without \
+                      brakes, and lets us into its mailboxes. The same lines as `stormpost init` prints; see docs/primary.md.",
+        after_long_help = "Examples:\n  stormpost lines postfix dovecot --address 192.0.2.25\n  stormpost lines m365 --address 192.0.2.25"
+    )]
+    Lines(init::lines::LinesArguments),
     /// Show an outage and the way back, on this machine, without installing anything.
     #[command(
         long_about = "Starts a small company's mail system as a process of its own and an unprotected twin of it, puts Stormpost \
@@ -380,6 +387,7 @@ fn run(cli: Cli, programs: Programs) -> Ended {
         Verb::Notice(verb) => notice::run(&desk, verb),
         Verb::Dkim(arguments) => dkim::run(&desk, &arguments),
         Verb::Retire(arguments) => retire::run(&desk, &arguments),
+        Verb::Lines(arguments) => init::lines::run(&desk, &arguments),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod doors;
 pub mod heartbeat;
 pub mod notices;
 pub mod owed;
+pub mod own_certificate;
 pub mod primaries;
 pub mod relays;
 pub mod sign_in;

@@ -1,5 +1,6 @@
 //! The ways to the primaries and to other organisations, out of the configuration.
 
+use super::own_certificate::OwnCertificate;
 use super::sign_in::AskPrimary;
 use crate::configuration::{
     Configuration, DeliverKind, MailServer, MailboxLogin, MailboxServer, PrimarySettings, ServerPlace,
@@ -90,10 +91,12 @@ impl Primaries {
     /// # Errors
     /// When one cannot be read; the text names the primary and the file.
     pub fn open(world: &World, configuration: &Configuration) -> Result<Arc<Primaries>> {
+        let own = OwnCertificate::of(configuration);
         let mut ways = BTreeMap::new();
         for settings in &configuration.primaries {
-            let way = way(settings, &configuration.outbound.helo)
+            let mut way = way(settings, &configuration.outbound.helo)
                 .with_context(|| format!("the primary {}", settings.id))?;
+            way.deliver.trust = way.deliver.trust.showing(&own).map_err(|why| anyhow!(why))?;
             ways.insert(settings.id.clone(), way);
         }
         Ok(Arc::new(Primaries { world: world.clone(), ways }))

@@ -1,6 +1,7 @@
 //! What `stormpost init` prints: everything around the configuration that somebody must do.
 
 use super::InitArguments;
+use super::lines::{NO_ADDRESS, Us, likely};
 use crate::command::DkimRecord;
 use crate::configuration::{Configuration, PrimarySettings, ServerPlace};
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use std::fmt::Write as _;
 pub(super) fn instructions(arguments: &InitArguments, parsed: &Configuration, dkim: &[DkimRecord]) -> String {
     let mut out = String::new();
     let name = &parsed.node.name;
-    let address = arguments.address.as_deref().unwrap_or("THIS-MACHINE'S-ADDRESS");
+    let address = arguments.address.as_deref().unwrap_or(NO_ADDRESS);
     let kind = if address.contains(':') { "AAAA" } else { "A" };
     let _ = writeln!(
         out,
@@ -48,6 +49,15 @@ pub(super) fn instructions(arguments: &InitArguments, parsed: &Configuration, dk
     out.push_str("   and out: tcp 25 to everywhere, udp and tcp 53 to your name servers\n");
     for primary in &parsed.primaries {
         primary_part(&mut out, address, primary);
+    }
+    for primary in &parsed.primaries {
+        let us = Us::of(parsed, primary, address);
+        let kinds = if arguments.kinds.is_empty() { likely(primary) } else { arguments.kinds.clone() };
+        let _ =
+            writeln!(out, "\nThe lines to paste at the primary {:?} (again: stormpost lines)", primary.id.0);
+        for kind in kinds {
+            let _ = write!(out, "\n{}", us.lines(kind));
+        }
     }
     let config = parsed.path.display();
     let _ =

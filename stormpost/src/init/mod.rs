@@ -2,6 +2,7 @@
 
 pub(crate) mod bypass;
 mod instructions;
+pub(crate) mod lines;
 mod questions;
 mod written;
 
@@ -15,6 +16,8 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use words_world::{Clock, Random};
+
+pub use lines::PrimaryKind;
 
 /// `stormpost init`.
 #[derive(Clone, Debug, Default, Args)]
@@ -45,6 +48,9 @@ pub struct InitArguments {
     /// Where its mailboxes are read by IMAP, as HOST or HOST:PORT.
     #[arg(long, value_name = "HOST[:PORT]")]
     imap: Option<String>,
+    /// What kind of mail system it is, for the lines to paste there [default: guessed by its host].
+    #[arg(long = "kind", value_enum, value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<PrimaryKind>,
     /// Who is told when the primary fails: addresses that do not live at it.
     #[arg(long = "notify", value_name = "ADDRESS", value_delimiter = ',')]
     notify: Vec<String>,
