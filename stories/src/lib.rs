@@ -16,6 +16,7 @@ pub mod lab;
 pub mod load;
 pub mod maildrop;
 pub mod names;
+pub mod pebble;
 pub mod ports;
 pub mod primary;
 pub mod stormpost;

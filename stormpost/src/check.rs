@@ -1,5 +1,7 @@
 //! `stormpost check`: everything the configuration names, looked at before it matters.
 
+mod certificate;
+
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::command::{Ended, Output, code};
 use crate::configuration::{
@@ -126,9 +128,11 @@ fn look(configuration: &Configuration, found: &mut Vec<Fault>) {
             ));
         }
         others_may_read(&tls.key, "the certificate's private key", found);
+    } else if let Some(acme) = &configuration.acme {
+        certificate::look(configuration, acme, found);
     } else if !configuration.listen.imap.is_empty() || !configuration.listen.imaps.is_empty() {
         let words = "without [tls] people's mail programs are shown a certificate nobody vouches for";
-        found.push(warning(words, "add [tls] with certificate and key"));
+        found.push(warning(words, "add [tls.acme], or [tls] with certificate and key"));
     }
     directory(configuration, found);
     filter(configuration, found);

@@ -3,6 +3,7 @@
 //! Nothing here decides anything about mail; it builds the stores and roads out of a configuration, hands them
 //! the real world, and answers the command line.
 
+pub mod acme;
 pub mod certificates;
 pub mod check;
 pub mod command;

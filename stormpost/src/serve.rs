@@ -1,5 +1,6 @@
 //! `stormpost serve`: one node, from opening its stores to closing its doors.
 
+use crate::acme::Acme;
 use crate::certificates::Certificates;
 use crate::command::ServeArguments;
 use crate::compose::doors::Ground;
@@ -316,6 +317,7 @@ impl Roads {
             self.world.clock.clone(),
             configuration.node.name.clone(),
         ));
+            configuration.limits.sign_in(),
         self.watch(configuration, stores, &primaries);
         let queue = self.deliver(configuration, stores, &primaries)?;
         let prover = self.mirror(configuration, stores, &primaries, queue.clone());
@@ -494,6 +496,13 @@ impl Roads {
             prover,
         });
         self.running.spawn(answers.latest().follow(self.stop.clone()));
+        let renewal = match Acme::open(&self.world, configuration)? {
+            Some((acme, renewal)) => {
+                self.running.spawn(acme.run(self.stop.clone()));
+                Some(renewal)
+            }
+            None => None,
+        };
         let node = &configuration.node;
         let reports = Reports::new(&self.world, &stores.ledger, &node.name, node.data.clone());
         self.running.spawn(reports.follow(self.stop.clone()));
@@ -503,6 +512,9 @@ impl Roads {
         let most = configuration.limits.control_connections;
         self.running.spawn(answer::serve(answers.clone(), listener, most, self.stop.clone()));
         Ok(answers)
+            offsite,
+            ask: Arc::new(deliver::Look::new(primaries.clone(), stores.trace_key.clone())),
+            renewal,
     }
 
     /// The health page and the metrics.

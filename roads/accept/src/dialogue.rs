@@ -11,6 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use std::task::Poll;
 use stores_journal::Receipt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
@@ -70,6 +71,10 @@ pub(crate) struct Dialogue {
     pub(crate) name: Option<PeerName>,
     pub(crate) session: ServerSession,
     pub(crate) account: Option<AccountId>,
+    /// When it signed in.
+    signed_in: Instant,
+    /// Sign-ins that failed on this connection.
+    failures: u32,
     /// The mail system of record that the peer has proved to be, by certificate or password.
     pub(crate) relay: Option<PrimaryId>,
     /// As what the open transaction came.
@@ -85,6 +90,11 @@ pub(crate) struct Dialogue {
     /// When the command that is awaited must be complete.
     command_until: Instant,
 }
+
+/// The answer to a sign-in that failed waits so long, and twice as long each time, …
+const FAILURE_DELAY: Duration = Duration::from_secs(1);
+/// … up to this.
+const FAILURE_DELAY_MAX: Duration = Duration::from_secs(8);
 
 /// Why a connection ends without words.
 type Ended = io::Error;
@@ -118,6 +128,8 @@ impl Dialogue {
             name: None,
             session,
             account: None,
+            signed_in: Instant::now(),
+            failures: 0,
             relay: None,
             source: door.source(),
             tenant: None,
@@ -272,6 +284,14 @@ impl Dialogue {
         if self.door != Door::Local && accept.spool.turns_away() {
             return store::spool_full();
         }
+        if let Some(account) = &self.account {
+            let directory = parts.directory.borrow();
+            let live = directory.account(account).is_some_and(|account| !account.suspended);
+            if !live || self.signed_in.elapsed() > parts.limits.sign_in_age {
+                let text = "you signed in a while ago; connect and sign in again";
+                return Reply::new(421, (4, 7, 0), text);
+            }
+        }
         let sender = self.session.mail().map_or(&Sender::NOBODY, |m| &m.sender);
         // `<>` is what a client's own receipts and refusals carry; the From: field is held to account all the same.
         if let (Some(account), Some(address)) = (&self.account, sender.address())
@@ -407,11 +427,16 @@ impl Dialogue {
                 tracing::info!(peer = %self.peer.ip(), %account, "signed in to send");
                 let reply = Reply::new(235, (2, 7, 0), format!("signed in as {account}"));
                 self.account = Some(account);
+                self.signed_in = Instant::now();
                 reply
             }
             Err(refusal) => {
                 count(&accept.counts.sign_ins_failed);
                 tracing::info!(peer = %self.peer.ip(), user = ?credentials.user, ?refusal, "sign-in failed");
+                // Guessing is slow work here, on each connection and (by their number) from each address.
+                let delay = FAILURE_DELAY.saturating_mul(1 << self.failures.min(8)).min(FAILURE_DELAY_MAX);
+                self.failures = self.failures.saturating_add(1);
+                tokio::time::sleep(delay).await;
                 match refusal {
                     SignInRefusal::Wrong => {
                         Reply::new(535, (5, 7, 8), "that name and that password do not go together")

@@ -46,6 +46,8 @@ pub struct AcceptLimits {
     pub authentication_time: Duration,
     /// For a sign-in. Default 30 s.
     pub sign_in_time: Duration,
+    /// How long a sign-in lets somebody begin messages.
+    pub sign_in_age: Duration,
     /// For asking a primary about a recipient. Default 5 s.
     pub call_out_time: Duration,
     /// Questions about recipients at once, to each primary. Default 10.
@@ -79,6 +81,7 @@ impl Default for AcceptLimits {
             write_time: Duration::from_secs(120),
             authentication_time: Duration::from_secs(5),
             sign_in_time: Duration::from_secs(30),
+            sign_in_age: Duration::from_secs(15 * 60),
             call_out_time: Duration::from_secs(5),
             call_outs: 10,
             call_outs_per_minute: 120,

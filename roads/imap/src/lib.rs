@@ -20,4 +20,4 @@ mod tests;
 
 pub use options::{Door, ImapLimits, ImapOptions, Security};
 pub use road::Imap;
-pub use sign_in::{SignIn, SignInRefusal};
+pub use sign_in::{Pass, SignIn, SignInRefusal};

@@ -5,12 +5,14 @@ use crate::options::Security;
 use crate::refusal::refusal;
 use crate::road::{Shared, stopped};
 use crate::select::Selected;
+use crate::sign_in::Pass;
 use crate::verbs::Appending;
 use crate::wire::{WRITE_BYTES, Wire};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use stores_mailbox::{MailboxError, Mailboxes, MessageReader};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -49,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) visit: Visit,
     pub(crate) tls: bool,
     pub(crate) account: Option<AccountId>,
+    /// The right to go on, where there is something to hold the session to.
+    pub(crate) pass: Option<Arc<dyn Pass>>,
     pub(crate) selected: Option<Box<Selected>>,
     pub(crate) condstore: bool,
     pub(crate) qresync: bool,
@@ -64,14 +68,20 @@ pub(crate) struct Session {
     pub(crate) ending: bool,
     /// When somebody must have signed in.
     sign_in_by: Instant,
+    /// When it is next looked whether the session may go on.
+    pass_look: Instant,
 }
 
 enum Woken {
     Read(io::Result<usize>),
     Changed,
     Late,
+    Looked,
     Shutdown,
 }
+
+/// Whether a session may go on is looked at so often, and before a command that comes later.
+const PASS_LOOK: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Serves one connection to its end.
@@ -102,12 +112,14 @@ impl Session {
                 ..Limits::default()
             }),
             sign_in_by: Instant::now() + limits.sign_in_time,
+            pass_look: Instant::now() + PASS_LOOK,
             wire,
             out: ResponseWriter::new(),
             guest,
             visit,
             tls: false,
             account: None,
+            pass: None,
             selected: None,
             condstore: false,
             qresync: false,
@@ -176,6 +188,22 @@ impl Session {
             Some(_) => now + limits.idle_time,
         };
         loop {
+            if let Some(pass) = self.pass.as_ref().filter(|_| self.pass_look <= Instant::now()) {
+                if let Err(why) = pass.stands() {
+                    let account = self.account.as_ref().map_or("-", AccountId::as_str);
+                    tracing::info!(peer = %self.visit.peer, account, %why, "an IMAP session is ended");
+                    self.bye(&why);
+                    return self.flush().await.map(|()| 0);
+                }
+                self.pass_look = Instant::now() + PASS_LOOK;
+            }
+            let look = self.pass.as_ref().map(|_| self.pass_look);
+            let look = async move {
+                match look {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             let streaming = self.appending.is_some();
             let changed = async {
                 match &mut self.waiting {
@@ -189,6 +217,7 @@ impl Session {
                 read = self.wire.read(buffer, streaming) => Woken::Read(read),
                 _ = changed => Woken::Changed,
                 () = tokio::time::sleep_until(deadline) => Woken::Late,
+                () = look => Woken::Looked,
             };
             match woken {
                 Woken::Read(read) => return read,
@@ -199,6 +228,7 @@ impl Session {
                         return Ok(0);
                     }
                 }
+                Woken::Looked => {}
                 Woken::Late => {
                     self.bye("you were silent too long");
                     return self.flush().await.map(|()| 0);

@@ -1,6 +1,7 @@
 //! Signing in; who may is decided elsewhere.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use words_mail::AccountId;
 use words_world::Boxed;
 
@@ -14,6 +15,15 @@ pub enum SignInRefusal {
     Later(String),
 }
 
+/// The right of one session to go on, after its sign-in.
+pub trait Pass: Send + Sync {
+    /// Whether it still stands. Must not wait; it is asked every few seconds.
+    ///
+    /// # Errors
+    /// Why the session ends, in words for the person.
+    fn stands(&self) -> Result<(), String>;
+}
+
 /// Decides about sign-ins. It limits guessing by account; this road limits it by address.
 pub trait SignIn: Send + Sync {
     /// Whether `user` with `password` from `peer` may read mail, and whose.
@@ -23,4 +33,10 @@ pub trait SignIn: Send + Sync {
         password: &'a str,
         peer: IpAddr,
     ) -> Boxed<'a, Result<AccountId, SignInRefusal>>;
+
+    /// What a session is held to that was let in as `account` with `password` a moment ago; `None` for nothing.
+    fn pass(&self, account: &AccountId, password: &str) -> Option<Arc<dyn Pass>> {
+        let _ = (account, password);
+        None
+    }
 }

@@ -13,8 +13,8 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-pub use limits::{DIGEST_SERVES, Limits, Throttle, digest_serves, many_noes};
+pub use limits::{Asked, DIGEST_SERVES, EVIDENCE_SERVES, Limits, digest_serves, evidence_serves, many_noes};
 pub use step::{
-    AccountStanding, Answer, Door, Evidence, Follow, Known, Match, Presented, Question, Refusal, Step,
-    Verifier, next,
+    AccountStanding, Allowance, Answer, Door, Evidence, Follow, Known, Match, Presented, Question, Refusal,
+    Step, Verifier, next,
 };

@@ -1,7 +1,7 @@
 //! How often somebody may try, and for how long one check serves.
 
 use std::time::Duration;
-use words_mail::Time;
+use words_mail::{State, Time};
 
 /// For how long after a full check a keyed digest in memory answers for it.
 pub const DIGEST_SERVES: Duration = Duration::from_secs(15 * 60);
@@ -12,57 +12,58 @@ pub fn digest_serves(checked: Time, now: Time) -> bool {
     now >= checked && now.since(checked) <= DIGEST_SERVES
 }
 
-/// The limits on failed attempts.
+/// How long a session goes on after the primary last said yes to its password, while the primary can be asked. Nobody
+/// whom the primary has shut out, or whose password was changed there, is in for longer.
+pub const EVIDENCE_SERVES: Duration = Duration::from_secs(15 * 60);
+
+/// Whether a session may go on that was let in by the primary's yes. `confirmed` is how long ago the primary last said
+/// yes to this very password, `unasked` how long ago it could last not be asked; `bound` is at most
+/// [`EVIDENCE_SERVES`]. Sessions outlive the identity provider: while it is in doubt or down they go on, and when it is
+/// back everybody has the same time to be confirmed anew.
+pub fn evidence_serves(
+    confirmed: Duration,
+    unasked: Option<Duration>,
+    plane: State,
+    bound: Duration,
+) -> bool {
+    plane != State::Ready || confirmed.min(unasked.unwrap_or(confirmed)) <= bound.min(EVIDENCE_SERVES)
+}
+
+/// How many wrong passwords may be put to a primary. Primaries lock an account after some (often five or ten in half an
+/// hour, and some count on for as long as no half hour passes without one), and nobody who guesses at our front may
+/// lock people out of their mail system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// After how many failures the primary locks an account. Ours stay below it, so that a guesser at our front
-    /// cannot lock people out of their mail system.
-    pub lockout: u32,
-    /// Within which time the primary counts them.
-    pub window: Duration,
-    /// Failures of one address, over all accounts, within the same time.
-    pub per_address: u32,
+    /// Of one account, until it has been quiet for [`Limits::quiet`].
+    pub wrong_max: u32,
+    /// Of all accounts of a primary within as long: it sees all of them come from us.
+    pub all_max: u32,
+    /// How long no wrong password of an account was put to the primary, when it is a blank sheet again.
+    pub quiet: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { lockout: 10, window: Duration::from_secs(15 * 60), per_address: 50 }
+        Limits { wrong_max: 3, all_max: 60, quiet: Duration::from_secs(30 * 60) }
     }
 }
 
-/// Whether an attempt may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Throttle {
-    /// It may, after this pause.
-    After(Duration),
-    /// Not before then.
-    Until(Time),
+/// What was put to a primary lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Wrong passwords of the account since it was last quiet, those included that are being asked about.
+    pub wrong: u32,
+    /// How long ago the last of them was.
+    pub quiet: Duration,
+    /// Wrong passwords of all accounts of the primary within [`Limits::quiet`].
+    pub all: u32,
 }
 
 impl Limits {
-    /// Failures of one account that may reach the primary: half of what locks it, so that the person's own
-    /// programs, which ask the primary directly, have the other half; at least one, or nobody could sign in.
-    pub fn per_account(&self) -> u32 {
-        (self.lockout / 2).max(1)
-    }
-
-    /// Whether the next attempt may go on, by the moments of the failures lately: of the account and of the address.
-    pub fn throttle(&self, account: &[Time], address: &[Time], now: Time) -> Throttle {
-        let recent = |failures: &[Time]| -> (u32, Option<Time>) {
-            // A failure in the future was noted before the clock was set back; it counts as one just now.
-            let inside = failures.iter().map(|at| (*at).min(now)).filter(|at| now.since(*at) < self.window);
-            (u32::try_from(inside.clone().count()).unwrap_or(u32::MAX), inside.min())
-        };
-        let ((of_account, oldest), (of_address, oldest_there)) = (recent(account), recent(address));
-        if of_account >= self.per_account() {
-            return Throttle::Until(oldest.unwrap_or(now).after(self.window));
-        }
-        if of_address >= self.per_address {
-            return Throttle::Until(oldest_there.unwrap_or(now).after(self.window));
-        }
-        // The third failure in a row is seldom a slip of the finger.
-        let pause = of_account.saturating_sub(2).min(4);
-        Throttle::After(Duration::from_secs(u64::from(pause)))
+    /// Whether a password that nobody here has seen right may be put to the primary.
+    pub fn may_ask(&self, asked: Asked) -> bool {
+        // Not by a window that moves on: with one wrong password now and then a primary would never forget.
+        (asked.wrong < self.wrong_max.max(1) || asked.quiet >= self.quiet) && asked.all < self.all_max.max(1)
     }
 }
 

@@ -60,6 +60,17 @@ pub enum Match {
     Other,
 }
 
+/// Whether a password may be put to the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// It may.
+    Free,
+    /// The primary has said no to this very password a short while ago, and would say so again.
+    KnownWrong,
+    /// As many wrong ones as may be were put to it lately: only one that was right before is.
+    Spent,
+}
+
 /// What the captured verifier says to the presented password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verifier {
@@ -102,6 +113,8 @@ pub struct Known {
     pub device: Option<Match>,
     /// The account's own password here.
     pub local: Option<Match>,
+    /// Whether the primary may be asked about this password.
+    pub allowance: Option<Allowance>,
     /// What the primary said.
     pub primary: Option<Answer>,
     /// What the captured verifier says.
@@ -121,6 +134,8 @@ pub enum Question {
     Device,
     /// Is it the account's own password here?
     Local,
+    /// May it be put to the primary?
+    Allowance,
     /// What does the primary say? Nobody waits longer than that for it.
     Primary(Duration),
     /// Is it the password captured earlier?
@@ -161,6 +176,8 @@ pub enum Refusal {
     Suspended,
     /// Too many failures lately.
     TooMany,
+    /// Too many wrong passwords of this account were put to the primary, and this one was never right here.
+    Guarded,
     /// The primary gives no answer, and nothing here can stand in for it.
     CannotTell,
     /// The primary gives no answer, and the password is not the one that was right last.
@@ -171,7 +188,7 @@ impl Refusal {
     /// Whether trying again later may help: a temporary failure to the client (`[UNAVAILABLE]`, `454 4.7.0`), which
     /// must not ask the person for another password.
     pub fn is_temporary(self) -> bool {
-        matches!(self, Refusal::TooMany | Refusal::CannotTell | Refusal::CannotTellChanged)
+        matches!(self, Refusal::TooMany | Refusal::Guarded | Refusal::CannotTell | Refusal::CannotTellChanged)
     }
 
     /// The words for the person.
@@ -180,6 +197,10 @@ impl Refusal {
             Refusal::Wrong => "the name or the password is not right",
             Refusal::Suspended => "this account is suspended; ask your administrator",
             Refusal::TooMany => "too many failed sign-ins; wait some minutes and try again",
+            Refusal::Guarded => {
+                "somebody tried too many wrong passwords for this account, so none but the one that was right last is \
+                 put to your mail system for half an hour; use that one, or wait"
+            }
             Refusal::CannotTell => {
                 "your mail system gives no answer, so your password cannot be checked now; try again, use your \
                  passkey, or ask your administrator for a one-time code"
@@ -278,11 +299,25 @@ fn password(known: &Known) -> Step {
         Some(Match::None | Match::Other) => {}
     }
     match known.primary {
-        None => Step::Ask(Question::Primary(patience(known.plane))),
+        None => may_ask(known),
         Some(Answer::Yes) => Step::In(Evidence::Primary, Follow { capture: true, ..Follow::default() }),
         Some(Answer::Disabled) => Step::Out(Refusal::Wrong, Follow { suspend_account: true, ..FAILED }),
         Some(Answer::No) => contradicted(known),
         Some(Answer::NoAnswer) => stand_in(known),
+    }
+}
+
+/// A guess is put to the primary only so often; a password that it said yes to before is no guess.
+fn may_ask(known: &Known) -> Step {
+    let ask = Step::Ask(Question::Primary(patience(known.plane)));
+    match (known.allowance, known.verifier) {
+        (None, _) => Step::Ask(Question::Allowance),
+        (Some(Allowance::Free), _) => ask,
+        // Nothing was learned by it, so nothing is counted: most often it is a device with an old password.
+        (Some(Allowance::KnownWrong), _) => Step::Out(Refusal::Wrong, Follow::default()),
+        (Some(Allowance::Spent), None) => Step::Ask(Question::Verifier),
+        (Some(Allowance::Spent), Some(Verifier::Same { suspended: false })) => ask,
+        (Some(Allowance::Spent), Some(_)) => Step::Out(Refusal::Guarded, FAILED),
     }
 }
 

@@ -17,6 +17,7 @@ fn blank() -> Known {
         digest: Some(false),
         device: Some(Match::None),
         local: Some(Match::None),
+        allowance: Some(Allowance::Free),
         primary: None,
         verifier: None,
         directory: None,
@@ -164,13 +165,15 @@ fn every_dialogue_ends_and_nobody_gets_in_without_evidence() {
     let answers = [Answer::Yes, Answer::No, Answer::NoAnswer, Answer::Disabled];
     let matches = [Match::None, Match::Same, Match::Other];
     let verifiers = [Verifier::None, SAME, GONE, Verifier::Other];
+    let allowances = [Allowance::Free, Allowance::KnownWrong, Allowance::Spent];
     let mut played = 0;
-    for code in 0..(4 * 4 * 4 * 3 * 3 * 64usize) {
+    for code in 0..(4 * 4 * 4 * 3 * 3 * 64 * 3usize) {
         let digit = |place: usize, base: usize| code / place % base;
         let (primary, directory) = (answers[digit(1, 4)], answers[digit(4, 4)]);
         let verifier = verifiers[digit(16, 4)];
         let (device, local) = (matches[digit(64, 3)], matches[digit(192, 3)]);
         let bit = |n: usize| digit(576 << n, 2) == 1;
+        let allowance = allowances[digit(576 << 6, 3)];
         let mut known = Known {
             captured_allowed: bit(0),
             has_directory: bit(1),
@@ -180,6 +183,7 @@ fn every_dialogue_ends_and_nobody_gets_in_without_evidence() {
             digest: None,
             device: None,
             local: None,
+            allowance: None,
             ..blank()
         };
         let (limits, digest) = (bit(4), bit(5));
@@ -193,7 +197,12 @@ fn every_dialogue_ends_and_nobody_gets_in_without_evidence() {
                         Question::Digest => known.digest = Some(digest),
                         Question::Device => known.device = Some(device),
                         Question::Local => known.local = Some(local),
-                        Question::Primary(_) => known.primary = Some(primary),
+                        Question::Allowance => known.allowance = Some(allowance),
+                        Question::Primary(_) => {
+                            let right_before = known.verifier == Some(SAME);
+                            assert!(allowance == Allowance::Free || right_before, "a guess too many");
+                            known.primary = Some(primary);
+                        }
                         Question::Verifier => known.verifier = Some(verifier),
                         Question::Directory => known.directory = Some(directory),
                     }
@@ -217,31 +226,83 @@ fn every_dialogue_ends_and_nobody_gets_in_without_evidence() {
         assert!(!follow.suspend_verifier || (primary == Answer::No && verifier == SAME && !known.many_noes));
         assert!(!follow.capture || primary == Answer::Yes);
     }
-    assert_eq!(played, 36_864);
+    assert_eq!(played, 110_592);
 }
 
 #[test]
-fn our_limit_stays_below_what_locks_an_account_at_the_primary() {
-    for lockout in 2..40 {
-        let limits = Limits { lockout, ..Limits::default() };
-        assert!(limits.per_account() < lockout, "{lockout}");
+fn a_guess_is_put_to_the_primary_so_often_and_what_was_right_before_always() {
+    let spent = Known { allowance: Some(Allowance::Spent), ..blank() };
+    assert_eq!(next(&Known { allowance: None, ..blank() }), Step::Ask(Question::Allowance));
+    assert_eq!(next(&spent), Step::Ask(Question::Verifier));
+    let ask = Step::Ask(Question::Primary(Duration::from_secs(10)));
+    let guarded = Step::Out(Refusal::Guarded, FAILED);
+    for (verifier, step) in
+        [(SAME, ask), (GONE, guarded), (Verifier::Other, guarded), (Verifier::None, guarded)]
+    {
+        assert_eq!(next(&Known { verifier: Some(verifier), ..spent }), step, "{verifier:?}");
     }
+    let again = Known { allowance: Some(Allowance::KnownWrong), ..blank() };
+    assert_eq!(next(&again), Step::Out(Refusal::Wrong, PLAIN), "a repeat costs nobody anything");
+    // The attacked person works on through an outage, too.
+    let down = Known { verifier: Some(SAME), allowance: Some(Allowance::Spent), ..down() };
+    assert_eq!(next(&down), Step::In(Evidence::Verifier, HEARD));
+}
+
+#[test]
+fn as_many_wrong_passwords_as_may_be_and_then_silence_until_it_was_quiet() {
     let limits = Limits::default();
-    let now = Time::from_seconds(10_000);
-    let failures = |n: u64, ago: u64| -> Vec<Time> {
-        (0..n).map(|i| now.before(Duration::from_secs(ago + i))).collect()
-    };
-    assert_eq!(limits.throttle(&[], &[], now), Throttle::After(Duration::ZERO));
-    assert_eq!(limits.throttle(&failures(4, 1), &[], now), Throttle::After(Duration::from_secs(2)));
-    assert_eq!(
-        limits.throttle(&failures(5, 1), &[], now),
-        Throttle::Until(now.after(Duration::from_secs(895))),
-        "until the oldest of them is forgotten"
-    );
-    assert_eq!(limits.throttle(&failures(50, 901), &[], now), Throttle::After(Duration::ZERO));
-    assert!(matches!(limits.throttle(&[], &failures(50, 1), now), Throttle::Until(_)));
-    let future = vec![now.after(Duration::from_secs(9_999)); 5];
-    assert_eq!(limits.throttle(&future, &[], now), Throttle::Until(now.after(limits.window)));
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+    for (wrong, quiet, all, may) in [
+        (0, minutes(99), 0, true),
+        (2, minutes(0), 2, true),
+        (3, minutes(0), 3, false),
+        (3, minutes(29), 3, false),
+        (3, minutes(30), 3, true),
+        (0, minutes(99), 59, true),
+        (0, minutes(99), 60, false),
+    ] {
+        assert_eq!(limits.may_ask(Asked { wrong, quiet, all }), may, "{wrong} {quiet:?} {all}");
+    }
+}
+
+/// A primary that locks at five, and counts on until half an hour has passed without a wrong password, as a directory
+/// does. Whatever the pace of the guesser, it is never reached.
+#[test]
+fn no_pace_of_guessing_locks_an_account_at_the_primary() {
+    let limits = Limits::default();
+    for pace in [1_u64, 60, 300, 599, 600, 900, 1_799, 1_800, 1_801, 7_200] {
+        let (mut ours, mut theirs, mut last) = (0_u32, 0_u32, None);
+        for at in (0..20_000).map(|n| n * pace) {
+            let quiet = last.map_or(Duration::MAX, |last| Duration::from_secs(at - last));
+            if !limits.may_ask(Asked { wrong: ours, quiet, all: 0 }) {
+                continue;
+            }
+            let blank = quiet >= limits.quiet;
+            (ours, theirs) = if blank { (1, 1) } else { (ours + 1, theirs + 1) };
+            last = Some(at);
+            assert!(theirs < 5, "locked at a guess every {pace} s");
+        }
+    }
+}
+
+#[test]
+fn a_session_goes_on_for_a_quarter_of_an_hour_after_the_primarys_yes() {
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+    let bound = minutes(15);
+    for (confirmed, unasked, plane, bound, goes_on) in [
+        (15, None, State::Ready, bound, true),
+        (16, None, State::Ready, bound, false),
+        (600, None, State::Suspect, bound, true),
+        (600, None, State::Active, bound, true),
+        (600, Some(10), State::Ready, bound, true),
+        (600, Some(16), State::Ready, bound, false),
+        (5, Some(600), State::Ready, bound, true),
+        (3, None, State::Ready, minutes(2), false),
+        (16, None, State::Ready, minutes(60), false),
+    ] {
+        let serves = evidence_serves(minutes(confirmed), unasked.map(minutes), plane, bound);
+        assert_eq!(serves, goes_on, "{confirmed} {unasked:?} {plane} {bound:?}");
+    }
 }
 
 #[test]

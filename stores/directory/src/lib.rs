@@ -25,7 +25,7 @@ pub use follow::Follower;
 pub use guard::Guards;
 pub use learned::{Learned, LearnedRecipient};
 pub use password::{Busy, Hashing, PASSWORD_BYTES_MAX};
-pub use sign_in::{Captured, Question, Refusal, SignIn};
+pub use sign_in::{Captured, PasswordStamp, Question, Refusal, SignIn};
 pub use snapshot::{Conflict, Resolved, Snapshot};
 pub use table::{ACCOUNTS_MAX, ALIASES_MAX, Row, TABLE_BYTES_MAX, TableFault, parse_table};
 pub use takes::PrimariesTake;

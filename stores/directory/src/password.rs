@@ -50,6 +50,13 @@ pub struct Busy;
 #[serde(transparent)]
 pub(crate) struct Verifier(String);
 
+impl Verifier {
+    /// Changes with every password that is set.
+    pub(crate) fn stamp(&self) -> [u8; 32] {
+        *blake3::hash(self.0.as_bytes()).as_bytes()
+    }
+}
+
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Verifier(..)")
@@ -195,7 +202,16 @@ pub(crate) struct Digests {
     key: [u8; 32],
     age_max: Duration,
     digests_max: usize,
-    seen: Mutex<HashMap<AccountId, (blake3::Hash, Instant)>>,
+    seen: Mutex<HashMap<AccountId, Digest>>,
+}
+
+/// One right password.
+#[derive(Clone, Copy)]
+struct Digest {
+    hash: blake3::Hash,
+    at: Instant,
+    /// It is the account's own password here, and no primary's.
+    own: bool,
 }
 
 impl fmt::Debug for Digests {
@@ -217,29 +233,38 @@ impl Digests {
         hasher.finalize()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AccountId, (blake3::Hash, Instant)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AccountId, Digest>> {
         self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub(crate) fn remember(&self, account: &AccountId, password: &str) {
-        let digest = self.digest(account, password);
+    pub(crate) fn remember(&self, account: &AccountId, password: &str, own: bool) {
+        let hash = self.digest(account, password);
         let now = Instant::now();
         let mut seen = self.lock();
         if seen.len() >= self.digests_max && !seen.contains_key(account) {
-            seen.retain(|_, (_, at)| now.duration_since(*at) < self.age_max);
+            seen.retain(|_, digest| now.duration_since(digest.at) < self.age_max);
             if seen.len() >= self.digests_max {
                 // Only a cache: the next sign-in of those costs one more argon2.
                 seen.clear();
             }
         }
-        seen.insert(account.clone(), (digest, now));
+        seen.insert(account.clone(), Digest { hash, at: now, own });
     }
 
     /// Whether this password was right for this account not long ago. Compared in constant time.
     pub(crate) fn knows(&self, account: &AccountId, password: &str) -> bool {
-        let digest = self.digest(account, password);
-        let seen = self.lock();
-        seen.get(account).is_some_and(|(known, at)| at.elapsed() < self.age_max && *known == digest)
+        self.look(account, password).is_some()
+    }
+
+    /// Whether it was right because it is the account's own password here.
+    pub(crate) fn knows_own(&self, account: &AccountId, password: &str) -> bool {
+        self.look(account, password).is_some_and(|digest| digest.own)
+    }
+
+    fn look(&self, account: &AccountId, password: &str) -> Option<Digest> {
+        let hash = self.digest(account, password);
+        let known = self.lock().get(account).copied();
+        known.filter(|known| known.at.elapsed() < self.age_max && known.hash == hash)
     }
 
     pub(crate) fn forget(&self, account: &AccountId) {

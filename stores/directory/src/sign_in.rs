@@ -68,6 +68,10 @@ pub enum Captured {
     Differs,
 }
 
+/// Tells one password of an account from the one that was set after it, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordStamp([u8; 32]);
+
 impl Directory {
     /// Checks a name and a password: limits first, then the short memory, then the account's own password.
     /// An unknown name takes as long as a wrong password.
@@ -98,7 +102,7 @@ impl Directory {
         if let Some(verifier) = &local {
             match self.mill().matches(verifier, password).await {
                 Ok(true) => {
-                    self.remember_if(&id, password, |now| now.local == local);
+                    self.remember_if(&id, password, true, |now| now.local == local);
                     self.guard().succeeded(&id, from);
                     return SignIn::Yes(id);
                 }
@@ -171,14 +175,14 @@ impl Directory {
             && !kept.suspended
             && self.mill().matches(&kept.verifier, password).await?
         {
-            self.remember_if(&question.account, password, |_| true);
+            self.remember_if(&question.account, password, false, |_| true);
             return Ok(());
         }
         let verifier = self.mill().hash(password, self.random()).await?;
         let captured =
             CapturedVerifier { source: question.primary.clone(), at: self.now(), verifier, suspended: false };
         self.keep_captured(&question.account, captured)?;
-        self.remember_if(&question.account, password, |_| true);
+        self.remember_if(&question.account, password, false, |_| true);
         Ok(())
     }
 
@@ -192,9 +196,20 @@ impl Directory {
     /// The sign-in was let through by the captured verifier, because the primary gave no answer.
     pub fn verifier_said_yes(&self, question: &Question, password: &str, from: IpAddr) {
         self.guard().succeeded(&question.account, from);
-        self.remember_if(&question.account, password, |now| {
+        self.remember_if(&question.account, password, false, |now| {
             now.captured.iter().any(|c| c.source == question.primary && !c.suspended)
         });
+    }
+
+    /// By what a password was right that was let in a moment ago: the account's own password here, with its present
+    /// stamp; `None` when it was its primary's, or that is not known any more.
+    pub fn own_password(&self, account: &AccountId, password: &str) -> Option<PasswordStamp> {
+        self.digests().knows_own(account, password).then(|| self.password_stamp(account)).flatten()
+    }
+
+    /// The stamp of the account's own password here; it changes with every password that is set.
+    pub fn password_stamp(&self, account: &AccountId) -> Option<PasswordStamp> {
+        self.credentials(account).local.map(|local| PasswordStamp(local.stamp()))
     }
 
     /// Remembers a right password for a short while, unless the account was changed while it was being checked.
@@ -202,12 +217,13 @@ impl Directory {
         &self,
         account: &AccountId,
         password: &str,
+        own: bool,
         still: impl FnOnce(&crate::password::Credentials) -> bool,
     ) {
         let snapshot = self.snapshot();
         let open = snapshot.account(account).is_some_and(|a| !a.suspended);
         if open && still(&self.credentials(account)) {
-            self.digests().remember(account, password);
+            self.digests().remember(account, password, own);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! work without one take the data folder's lock and work on the files.
 
 mod account;
+mod certificate;
 mod decide;
 mod dkim;
 mod event;
@@ -283,6 +284,9 @@ pub enum Verb {
     Demo(DemoArguments),
 }
 
+    /// The certificates that are shown at the doors.
+    #[command(subcommand)]
+    Certificate(certificate::CertificateVerb),
 /// `stormpost serve`.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct ServeArguments {
@@ -423,6 +427,7 @@ impl Desk {
 
     /// The present moment.
     pub(crate) fn now(&self) -> Time {
+        Verb::Certificate(verb) => certificate::run(&desk, verb),
         crate::world::SystemClock.now()
     }
 

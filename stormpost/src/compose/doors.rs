@@ -2,7 +2,7 @@
 
 use super::relays::relays;
 use super::stores::Stores;
-use crate::certificates::{CertificateFiles, Certificates};
+use crate::certificates::Certificates;
 use crate::configuration::Configuration;
 use crate::world::Resolver;
 use anyhow::{Context, Result};
@@ -44,13 +44,8 @@ pub struct Ground {
 /// # Errors
 /// When its files cannot be read or made.
 pub fn certificates(configuration: &Configuration) -> Result<Certificates> {
-    if let Some(files) = &configuration.tls {
-        let (certificate, key) = (files.certificate.clone(), files.key.clone());
-        return Certificates::open(CertificateFiles { certificate, key });
-    }
-    let names = [configuration.node.name.clone(), "localhost".to_owned()];
-    let (certificates, made) = Certificates::self_signed(&configuration.node.data, &names)?;
-    if made {
+    let (certificates, made) = Certificates::of(configuration)?;
+    if made && configuration.acme.is_none() {
         tracing::warn!(
             "no certificate is configured: one was made and signed by itself. Other mail servers accept that, people's \
              mail programs warn; see [tls] in the configuration"

@@ -1,9 +1,11 @@
 //! Signing in: the rule asks its questions, and this finds out.
 
+use super::pass::{self, Pass};
+use super::questions::Questions;
 use roads_accept::SignInRefusal;
 use rules_signin::{
-    AccountStanding, Answer, Door, Evidence, Follow, Known, Match, Presented, Question, Refusal, Step,
-    Verifier, many_noes, next,
+    AccountStanding, Answer, Door, Evidence, Follow, Known, Limits, Match, Presented, Question, Refusal,
+    Step, Verifier, many_noes, next,
 };
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -12,8 +14,10 @@ use std::time::Duration;
 use stores_directory::{Captured, Directory, Refusal as Denied, SignIn};
 use stores_ledger::{Entry, Ledger};
 use tokio::time::{Instant, timeout};
-use words_mail::{AccountId, Evidence as Class, Finding, Observation, OrderKind, Plane, PrimaryId, Time};
-use words_world::{Boxed, Clock};
+use words_mail::{
+    AccountId, Evidence as Class, Finding, Observation, OrderKind, Plane, PrimaryId, State, Time,
+};
+use words_world::{Boxed, Clock, Random, World};
 
 /// Asks a primary whether a password is right.
 pub trait AskPrimary: Send + Sync {
@@ -25,6 +29,15 @@ pub trait AskPrimary: Send + Sync {
         password: &'a str,
         peer: IpAddr,
     ) -> Boxed<'a, Answer>;
+}
+
+/// What a reception is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Wrong passwords that are put to a primary.
+    pub questions: Limits,
+    /// How long a session goes on after its primary's last yes.
+    pub evidence_age: Duration,
 }
 
 /// Contradicted verifiers remembered; the rule looks at those of the last minutes.
@@ -43,6 +56,10 @@ pub struct Reception {
     /// The name of this node in observations.
     pub vantage: String,
     contradicted: Mutex<VecDeque<Time>>,
+    questions: Arc<Questions>,
+    random: Arc<dyn Random>,
+    /// How long the primary's yes serves a session.
+    evidence_age: Duration,
 }
 
 impl Reception {
@@ -51,10 +68,21 @@ impl Reception {
         directory: Directory,
         ledger: Ledger,
         primaries: Arc<dyn AskPrimary>,
-        clock: Arc<dyn Clock>,
+        world: &World,
         vantage: String,
+        bounds: Bounds,
     ) -> Reception {
-        Reception { directory, ledger, primaries, clock, vantage, contradicted: Mutex::default() }
+        Reception {
+            directory,
+            ledger,
+            primaries,
+            clock: world.clock.clone(),
+            vantage,
+            contradicted: Mutex::default(),
+            questions: Arc::new(Questions::new(bounds.questions, world.random.as_ref())),
+            random: world.random.clone(),
+            evidence_age: bounds.evidence_age,
+        }
     }
 
     /// Whether `user` with `password` from `peer` is let in, and as whom.
@@ -89,9 +117,17 @@ impl Reception {
         let mut known = self.begin(question);
         loop {
             match next(&known) {
+                Step::Ask(Question::Allowance) => {
+                    let allowance = self.questions.allowance(
+                        &question.primary,
+                        &question.account,
+                        password,
+                        Instant::now(),
+                    );
+                    known.allowance = Some(allowance);
+                }
                 Step::Ask(Question::Primary(patience)) => {
-                    let ask = self.primaries.ask(&question.primary, &question.account, password, peer);
-                    known.primary = Some(timeout(patience, ask).await.unwrap_or(Answer::NoAnswer));
+                    known.primary = Some(self.put(question, password, peer, patience, known.plane).await);
                 }
                 Step::Ask(Question::Verifier) => {
                     known.verifier = Some(self.verifier(question, password).await?)
@@ -135,10 +171,30 @@ impl Reception {
             digest: None,
             device: None,
             local: None,
+            allowance: None,
             primary: None,
             verifier: None,
             directory: None,
         }
+    }
+
+    /// Puts the password to the primary, and remembers what it says.
+    async fn put(
+        &self,
+        question: &stores_directory::Question,
+        password: &str,
+        peer: IpAddr,
+        patience: Duration,
+        plane: State,
+    ) -> Answer {
+        let (primary, account) = (&question.primary, &question.account);
+        self.questions.begin(primary, account, Instant::now());
+        let asked = timeout(patience, self.primaries.ask(primary, account, password, peer)).await;
+        // One that is too slow may have counted it all the same; one that is down has not.
+        let counted = asked.is_err() && plane == State::Ready;
+        let answer = asked.unwrap_or(Answer::NoAnswer);
+        self.questions.end(primary, account, password, answer, counted, Instant::now());
+        answer
     }
 
     async fn verifier(
@@ -230,7 +286,27 @@ impl roads_accept::SignIn for Reception {
     }
 }
 
+/// Of the time that a yes serves, so much is drawn away at most, in hundredths.
+const BOUND_DRAWN: u64 = 20;
+
 impl roads_imap::SignIn for Reception {
+    fn pass(&self, account: &AccountId, password: &str) -> Option<Arc<dyn roads_imap::Pass>> {
+        let evidence = match self.directory.own_password(account, password) {
+            Some(stamp) => pass::Evidence::Own(stamp),
+            None => pass::Evidence::Primary(self.questions.digest(account, password)),
+        };
+        let hundredths = 100 - u32::try_from(self.random.below(BOUND_DRAWN)).unwrap_or_default();
+        Some(Arc::new(Pass {
+            directory: self.directory.clone(),
+            ledger: self.ledger.clone(),
+            questions: self.questions.clone(),
+            account: account.clone(),
+            evidence,
+            bound: self.evidence_age * hundredths / 100,
+            unasked: Mutex::default(),
+        }))
+    }
+
     fn check<'a>(
         &'a self,
         user: &'a str,

@@ -4,6 +4,7 @@
 //! in the configuration.
 
 use super::Limits;
+use crate::compose::sign_in::Bounds;
 use roads_accept::AcceptLimits;
 use roads_imap::ImapLimits;
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ impl Limits {
             write_time: self.write_timeout,
             authentication_time: self.authentication_timeout,
             sign_in_time: self.sign_in_timeout,
+            sign_in_age: self.sign_in_age,
             call_out_time: self.callout_timeout,
             call_outs: self.callouts,
             call_outs_per_minute: self.callouts_per_minute,
@@ -56,6 +58,16 @@ impl Limits {
                 sign_ins: self.sign_in_failures_per_session,
             },
         }
+    }
+
+    /// The bounds of signing in at the primaries.
+    pub fn sign_in(&self) -> Bounds {
+        let questions = rules_signin::Limits {
+            wrong_max: self.wrong_passwords,
+            all_max: self.wrong_passwords_per_primary,
+            quiet: self.wrong_passwords_quiet,
+        };
+        Bounds { questions, evidence_age: self.sign_in_age }
     }
 
     /// The bounds of the IMAP road.

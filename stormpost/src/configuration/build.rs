@@ -1,5 +1,6 @@
 //! From tables to settings, and what must hold between them.
 
+use super::acme::{AcmeSettings, acme};
 use super::filter::filter;
 use super::notices::{check_notices, notices};
 use super::reader::{At, Reader, Section, parse_address};
@@ -61,7 +62,7 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
     let outbound = outbound(&top.part("outbound"), name);
     let data = node.as_ref().map(|node| node.data.clone()).unwrap_or_default();
     let listen = listen(&top.part("listen"), &data);
-    let tls = top.table("tls", "tls").map(|section| tls_files(&section));
+    let (tls, acme) = certificate(&top, name);
     if let Some(notify) = &notify {
         check_notices(&notify_section, notify, &domains);
     }
@@ -77,7 +78,8 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
         path: path.to_owned(),
         node: node?,
         listen,
-        tls: tls.map_or(Some(None), |files| files.map(Some))?,
+        tls: tls?,
+        acme: acme?,
         tenants,
         domains,
         primaries,
@@ -166,6 +168,20 @@ fn tls_files(section: &Section<'_>) -> Option<TlsFiles> {
     let certificate = section.needed("certificate").and_then(|_| section.path("certificate"));
     let key = section.needed("key").and_then(|_| section.path("key"));
     Some(TlsFiles { certificate: certificate?.value, key: key?.value })
+/// Where the certificate comes from: its files, or an authority that is asked. `None` only with an error reported.
+fn certificate(top: &Section<'_>, name: &str) -> (Option<Option<TlsFiles>>, Option<Option<AcmeSettings>>) {
+    let Some(section) = top.table("tls", "tls") else { return (Some(None), Some(None)) };
+    match section.table("acme", "tls.acme") {
+        Some(asked) if section.has("certificate") || section.has("key") => {
+            let words = "the certificate comes either from files or from [tls.acme]";
+            section.fault(Fault::error(asked.span.clone(), words).hint("keep one of the two"));
+            (None, None)
+        }
+        Some(asked) => (Some(None), acme(&asked, name).map(Some)),
+        None => (tls_files(&section).map(Some), Some(None)),
+    }
+}
+
 }
 
 /// Registers a name; a second mention is an error that shows the first.
@@ -435,7 +451,7 @@ fn tls_mode(section: &Section<'_>) -> Option<TlsWanted> {
     })
 }
 
-fn trust(section: &Section<'_>) -> Option<TrustWanted> {
+pub(super) fn trust(section: &Section<'_>) -> Option<TrustWanted> {
     section.text("trust").map(|trust| match trust.value.as_str() {
         "public" => TrustWanted::Public,
         "anybody" => TrustWanted::Anybody,
@@ -605,6 +621,11 @@ fn limits(section: &Section<'_>) -> Limits {
     if password_memory > stores_directory::DIGEST_AGE_MAX {
         let words =
             "password_memory must be at most 15m: a password changed elsewhere must count here by then";
+    let sign_in_age = duration("sign_in_age", "1s");
+    if sign_in_age > rules_signin::EVIDENCE_SERVES {
+        let words = "sign_in_age must be at most 15m: somebody who was shut out at the primary must be out here by then";
+        section.fault(Fault::error(section.span_of("sign_in_age"), words));
+    }
         section.fault(Fault::error(section.span_of("password_memory"), words));
     }
     Limits {
@@ -644,6 +665,10 @@ fn limits(section: &Section<'_>) -> Limits {
         sign_in_failures_per_session: count("sign_in_failures_per_session", 1_000) as u32,
         sign_in_window: duration("sign_in_window", "1s"),
         sign_in_timeout: duration("sign_in_timeout", "1s"),
+        sign_in_age,
+        wrong_passwords: count("wrong_passwords", 1_000) as u32,
+        wrong_passwords_quiet: duration("wrong_passwords_quiet", "1s"),
+        wrong_passwords_per_primary: count("wrong_passwords_per_primary", many) as u32,
         password_checks: count("password_checks", 256) as usize,
         password_memory,
         imap_connections: count("imap_connections", many) as usize,

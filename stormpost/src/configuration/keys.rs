@@ -1,6 +1,7 @@
 //! Every key of the configuration: its kind, its default, what it means. The reader takes the defaults from here and
 //! `docs/configuration.md` is written from here, so neither can say anything else.
 
+mod acme;
 mod bounds;
 mod filters;
 mod here;
@@ -123,6 +124,13 @@ pub const PARTS: &[Part] = &[
     ),
     part(
         "tenant",
+    part(
+        "tls.acme",
+        "[tls.acme]",
+        "A certificate that is fetched from an authority (ACME, RFC 8555) and renewed by itself, instead of the files \
+         above. Until the first one is there, the one signed by itself is shown. `stormpost certificate show` tells how it \
+         stands; see docs/certificates.md.",
+    ),
         "[[tenant]]",
         "An organisation served here. With only one there is no need to name it: without any `[[tenant]]` there is one, \
          called `default`.",
@@ -251,5 +259,14 @@ const TOP: &[Key] = &[
 
 /// Every key, in the order of the documentation.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
-    [TOP, here::HERE, primaries::PRIMARIES, filters::FILTERS, bounds::BOUNDS].into_iter().flatten()
+    [
+        TOP,
+        here::HERE,
+        acme::ACME,
+        primaries::PRIMARIES,
+        filters::FILTERS,
+        bounds::BOUNDS,
+    ]
+    .into_iter()
+    .flatten()
 }

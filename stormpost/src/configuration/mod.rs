@@ -1,5 +1,6 @@
 //! The configuration: one TOML file, read against a list of keys, every fault shown at its place.
 
+mod acme;
 mod bounds;
 mod build;
 mod filter;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use filter::{Filter, FilterStands};
 pub use keys::{Key, Kind, PARTS, Part, keys, page};
+pub use acme::{AcmeChallenge, AcmeSettings};
 pub use secret::{Secret, SecretSource, read_private, reason};
 pub use source::{Fault, Faults, Place, Severity, Source, nearest, visible};
 pub use trusted::RelaySettings;
@@ -48,6 +50,8 @@ pub struct Configuration {
     pub tenants: Vec<TenantSettings>,
     /// The domains.
     pub domains: Vec<DomainSettings>,
+    /// How one is fetched and renewed by itself.
+    pub acme: Option<AcmeSettings>,
     /// The mail systems of record.
     pub primaries: Vec<PrimarySettings>,
     /// How mail leaves.
@@ -380,6 +384,10 @@ pub struct Limits {
     pub sign_in_window: Duration,
     pub sign_in_timeout: Duration,
     pub password_checks: usize,
+    pub sign_in_age: Duration,
+    pub wrong_passwords: u32,
+    pub wrong_passwords_quiet: Duration,
+    pub wrong_passwords_per_primary: u32,
     pub password_memory: Duration,
     pub imap_connections: usize,
     pub imap_connections_per_address: u32,

@@ -4,6 +4,8 @@
 //! of [`Answer::Progress`] and [`Answer::Item`], then exactly one [`Answer::Done`] or [`Answer::Refused`], and closes.
 //! A connection that ends without one of these two broke off: the caller does not know whether it was done.
 
+use crate::certificates::CertificateState;
+use crate::compose::offsite::OffsiteStanding;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stores_directory::{Class, Coverage, Imported, Origin};
@@ -139,6 +141,8 @@ pub enum Request {
     },
 }
 
+    /// Fetch a new certificate from the authority. `Progress` first.
+    CertificateRenew,
 /// A person's decision about a primary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decide {
@@ -463,6 +467,9 @@ pub struct PlaneStatus {
     pub detail: String,
     /// The order that put it into this state.
     #[serde(default)]
+    /// The certificates, those shown at the doors first.
+    #[serde(default)]
+    pub certificates: Vec<CertificateState>,
     pub order: Option<OrderNumber>,
 }
 

@@ -1,6 +1,7 @@
 //! The metrics, in the Prometheus text format 0.0.4.
 
 use super::{Page, Pages};
+use crate::certificates::{CertificateState, Source};
 use crate::control::protocol::Status;
 use crate::edge::SPOOL;
 use roads_deliver::Standing;
@@ -89,6 +90,15 @@ fn program(out: &mut Exposition, status: &Status) {
     }
     let warnings = status.warnings.len() as f64;
     out.gauge("warnings", "What somebody should see to; stormpost status says what.", warnings);
+    certificates(out, status);
+    if let Some(offsite) = &status.offsite {
+        let seconds = offsite.seconds_behind as f64;
+        out.gauge("offsite_behind_seconds", "How old the copy elsewhere is.", seconds);
+        let records = offsite.records_behind as f64;
+        out.gauge("offsite_behind_records", "Records of the journal that are not in the copy elsewhere.", records);
+        let failing = f64::from(u8::from(offsite.failing.is_some()));
+        out.gauge("offsite_failing", "1 while the copy elsewhere cannot be brought up to now.", failing);
+    }
     let coverage = status.coverage;
     out.gauge("accounts", "People who have an account.", coverage.accounts as f64);
     out.gauge(
@@ -96,6 +106,30 @@ fn program(out: &mut Exposition, status: &Status) {
         "Those who could sign in here if the mail system were gone.",
         coverage.able as f64,
     );
+}
+
+fn certificates(out: &mut Exposition, status: &Status) {
+    let each = |family: &mut Family<'_>, value: &dyn Fn(&CertificateState) -> Option<f64>| {
+        for state in &status.certificates {
+            if let Some(value) = value(state) {
+                let shown = if state.shown { "yes" } else { "no" };
+                let source = match state.source {
+                    Source::Files => "files",
+                    Source::Acme => "acme",
+                    Source::Own => "own",
+                };
+                family.sample(&[("source", source), ("shown", shown)], value);
+            }
+        }
+    };
+    let help = "When a certificate ends, seconds since 1970.";
+    each(&mut out.family("certificate_not_after_seconds", Kind::Gauge, help), &|state| {
+        Some(state.facts.as_ref()?.not_after.0 as f64 / 1e6)
+    });
+    let help = "Failures to fetch a certificate since the last success.";
+    each(&mut out.family("certificate_renewal_failures", Kind::Gauge, help), &|state| {
+        (state.source == Source::Acme).then_some(f64::from(state.failures))
+    });
 }
 
 /// Resident memory in bytes; only Linux tells.

@@ -128,7 +128,7 @@ async fn answer(pages: &Pages, method: &str, path: &str) -> (Page, bool) {
 }
 
 /// Method and path of a request; `None` when it is none. The header is read to its end and passed over.
-async fn request(stream: &mut Box<dyn Stream>) -> Option<(String, String)> {
+pub(crate) async fn request(stream: &mut Box<dyn Stream>) -> Option<(String, String)> {
     let mut read = Vec::new();
     let mut piece = [0; 1_024];
     while !is_whole(&read) {

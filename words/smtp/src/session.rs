@@ -534,6 +534,10 @@ impl ServerSession {
     pub fn answer(&mut self, reply: &Reply) {
         let yes = reply.code < 400;
         match self.asked.take() {
+            // After that the server closes (RFC 5321 §3.8).
+            Some(Asked::Mail(_)) if reply.code == 421 => {
+                self.close(421, reply.enhanced.unwrap_or((4, 3, 0)), &reply.text)
+            }
             Some(Asked::Mail(mail)) => {
                 if yes {
                     self.transaction = Some(Transaction { mail, recipients: Vec::new() });

@@ -218,7 +218,15 @@ impl Session {
             Err(_) => Err(SignInRefusal::Wrong),
         };
         match answer {
-            Ok(account) => self.signed_in(tag, account).await,
+            Ok(account) => {
+                let password = std::str::from_utf8(&password.0).unwrap_or_default();
+                self.pass = self.shared.sign_in.pass(&account, password);
+                let done = self.signed_in(tag, account).await;
+                if self.account.is_none() {
+                    self.pass = None;
+                }
+                done
+            }
             Err(SignInRefusal::Later(why)) => {
                 tracing::info!(%peer, user = ?user, why = ?why, "IMAP sign-in cannot be decided");
                 self.out.no(&tag, Some(&Code::Unavailable), &why);

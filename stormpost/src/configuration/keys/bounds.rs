@@ -124,7 +124,8 @@ pub(super) const BOUNDS: &[Key] = &[
         "sign_in_failures",
         Count,
         Some("5"),
-        "Failed sign-ins of one account from strange places within the window. Keep it below what makes the primary lock an account.",
+        "Failed sign-ins of one account from strange places within the window; places where it signed in well within a day are \
+         counted each by itself.",
     ),
     key(
         "limits",
@@ -161,6 +162,37 @@ pub(super) const BOUNDS: &[Key] = &[
         Duration,
         Some("15m"),
         "How long a right password is remembered (as a keyed digest, in memory) instead of checked anew. At most 15m.",
+    ),
+    key(
+        "limits",
+        "sign_in_age",
+        Duration,
+        Some("15m"),
+        "How long somebody stays in after the primary last said yes to that password, while the primary can be asked; then \
+         the mail program signs in anew, by itself. At most 15m: somebody who was shut out at the primary is out here by then.",
+    ),
+    key(
+        "limits",
+        "wrong_passwords",
+        Count,
+        Some("3"),
+        "Wrong passwords of one account that are put to its primary; then only the one that was right last is, until \
+         `wrong_passwords_quiet` has passed. Keep it below what makes the primary lock an account (often 5 or 10).",
+    ),
+    key(
+        "limits",
+        "wrong_passwords_quiet",
+        Duration,
+        Some("30m"),
+        "How long none must have been put to it before it starts anew. Not shorter than the time in which the primary counts.",
+    ),
+    key(
+        "limits",
+        "wrong_passwords_per_primary",
+        Count,
+        Some("60"),
+        "Wrong passwords of all accounts together that are put to one primary within that time, which sees all of them come \
+         from here.",
     ),
     key("limits", "imap_connections", Count, Some("10000"), "Connections at all IMAP doors together."),
     key(

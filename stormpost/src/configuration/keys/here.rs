@@ -78,8 +78,15 @@ pub(super) const HERE: &[Key] = &[
          folder.",
     ),
     // [tls]
-    key("tls", "certificate", Path, None, "The certificate chain, PEM, our own certificate first. Needed."),
-    key("tls", "key", Secret, None, "Its private key, PEM. Needed."),
+    key(
+        "tls",
+        "certificate",
+        Path,
+        None,
+        "The certificate chain, PEM, our own certificate first. Needed, unless there is `[tls.acme]`.",
+    ),
+    key("tls", "key", Secret, None, "Its private key, PEM. Needed, unless there is `[tls.acme]`."),
+    key("tls", "acme", Table, None, "How one is fetched and renewed by itself."),
     // [[tenant]]
     key("tenant", "name", Text, None, "Its name. Needed."),
     key(

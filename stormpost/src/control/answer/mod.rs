@@ -5,6 +5,7 @@
 //! behind it.
 
 mod account;
+mod certificate;
 mod decide;
 mod door;
 mod event;
@@ -24,6 +25,8 @@ pub use latest::{Latest, Seen};
 
 use super::protocol::{Answer, Call, Item, Refused, Request};
 use crate::compose::stores::JournalDesk;
+use crate::acme::Renewal;
+use crate::compose::offsite::OffsiteView;
 use crate::configuration::{Configuration, visible};
 use roads_deliver::QueueView;
 use roads_mirror::Prover;
@@ -64,6 +67,12 @@ pub struct Parts {
     /// Looks into the primaries.
     pub prover: Prover,
 }
+    /// Looks at the copy elsewhere.
+    pub offsite: Option<OffsiteView>,
+    /// Looks for single messages there.
+    pub ask: Arc<dyn Ask>,
+    /// Renews the certificate, where an authority gives it.
+    pub renewal: Option<Renewal>,
 
 /// Answers what is asked over the control socket. Cheap to clone.
 #[derive(Clone)]
@@ -210,6 +219,7 @@ impl Answers {
             Request::NoticeMute { primary, until, reason } => {
                 self.notice_mute(primary, until, reason, caller).await
             }
+            Request::CertificateRenew => self.certificate_renew(caller).await,
         }
     }
 

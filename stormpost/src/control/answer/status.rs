@@ -56,6 +56,7 @@ impl Answers {
             coverage: parts.directory.coverage(),
             ..Status::default()
         };
+            certificates: crate::certificates::states(&parts.configuration),
         for settings in &parts.configuration.primaries {
             let lag = self.lag(settings, &counts);
             let look = Look { primary: &settings.id, in_force: &in_force, seen: &seen, now, lag };
@@ -66,6 +67,8 @@ impl Answers {
         status.warnings = self.warnings(&status, &in_force, &seen);
         status.warnings.extend(self.pulse().warnings());
         status.warnings.extend(counts.alarm);
+        let troubles = status.certificates.iter().filter_map(|certificate| certificate.trouble(now));
+        status.warnings.extend(troubles.map(|(_, words)| words));
         status.warnings.extend(pauses(&parts.queue.pauses()));
         if !counts.caught_up {
             status
