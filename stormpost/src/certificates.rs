@@ -6,7 +6,7 @@ mod facts;
 pub use facts::{CertificateState, Facts, Source, states};
 
 use crate::configuration::Configuration;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -190,6 +190,8 @@ fn load(files: &CertificateFiles) -> Result<Arc<ServerConfig>> {
     if chain.is_empty() {
         bail!("{name} holds no certificate; it must be PEM text with BEGIN CERTIFICATE");
     }
+    crate::configuration::read_private(&files.key)
+        .map_err(|why| anyhow!("the certificate's private key: {why}"))?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .with_context(|| format!("reading the private key {}", files.key.display()))?;
     let config = ServerConfig::builder()

@@ -10,7 +10,7 @@ use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
 use crate::compose::upkeep::Upkeep;
 use crate::compose::writers::Writers;
-use crate::compose::{deliver, doors, heartbeat, notices, spool, stores};
+use crate::compose::{deliver, doors, format, heartbeat, notices, spool, stores};
 use crate::configuration::{Configuration, EdgePlace};
 use crate::control::answer::{self, Answers};
 use crate::edge::{self, EdgeView, Knowing, Supervisor, TakenIn};
@@ -46,6 +46,8 @@ pub fn serve(configuration: Configuration, arguments: ServeArguments) -> Result<
     let doorway = Doorway { kept, left, overseer: Overseer::from_environment() };
     let runtime = runtime()?;
     let data = &configuration.node.data;
+    // Before anything there is touched.
+    format::check(data)?;
     std::fs::create_dir_all(data).with_context(|| format!("making the data folder {}", data.display()))?;
     let lock = match arguments.take_over {
         true => take_over(&configuration, &doorway.kept)?,

@@ -27,7 +27,14 @@ impl FileDisk {
         let path = dir.join("lock");
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        // For whoever wants to know; the lock itself is what counts.
+        let _ = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
         Ok(DirLock { _file: file })
+    }
+
+    /// The process that held a directory last, as it said itself; while somebody holds it, that is the one.
+    pub fn holder(&self, dir: &Path) -> Option<u32> {
+        fs::read_to_string(dir.join("lock")).ok()?.trim().parse().ok()
     }
 }
 

@@ -79,7 +79,8 @@ impl KeyRing {
     pub fn from_file(path: &Path, random: &dyn Random) -> Result<KeyRing, KeyError> {
         let failed = |error| KeyError::File { path: path.display().to_string(), error };
         let text = match fs::metadata(path) {
-            Ok(facts) if facts.permissions().mode() & 0o077 != 0 => {
+            // A group may read it: systemd gives a credential to its one reader in that way.
+            Ok(facts) if facts.permissions().mode() & 0o037 != 0 => {
                 return Err(KeyError::Readable(path.display().to_string()));
             }
             Ok(_) => fs::read_to_string(path).map_err(failed)?,

@@ -6,6 +6,7 @@ mod certificates;
 mod crash;
 mod disk;
 mod final_dot;
+mod formats;
 mod half;
 mod hostile;
 mod international;

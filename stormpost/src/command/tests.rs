@@ -239,7 +239,7 @@ fn a_data_folder_that_somebody_else_has_is_left_alone() {
     let folder = place();
     let _held = crate::compose::stores::lock(&folder.path().join("data")).unwrap();
     let (code, words) = stormpost(&folder, "account add bert@example.org").unwrap_err();
-    assert!(code == code::NOT_RUNNING && words.contains("another stormpost uses"), "{words}");
+    assert!(code == code::NOT_RUNNING && words.contains("another stormpost (process "), "{words}");
     assert!(stormpost(&folder, "journal rebuild").is_err());
 }
 

@@ -2,6 +2,7 @@
 
 pub mod deliver;
 pub mod doors;
+pub mod format;
 pub mod heartbeat;
 pub mod notices;
 pub mod owed;

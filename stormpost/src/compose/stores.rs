@@ -1,5 +1,6 @@
 //! Opening what is remembered: the three logs, the directory, the keys.
 
+use super::format;
 use super::writers::Writers;
 use crate::configuration::Configuration;
 use crate::edge::EdgeView;
@@ -280,16 +281,21 @@ pub fn trace_key(world: &World, configuration: &Configuration) -> Result<TraceKe
     }
 }
 
-/// Holds the data folder, so that no second node writes in it.
+/// Holds the data folder, so that no second node writes in it. One of a later program is left as it is.
 ///
 /// # Errors
-/// When another process holds it.
+/// When another process holds it, or it is of a later program.
 pub fn lock(data: &Path) -> Result<stores_log::DirLock> {
+    format::check(data)?;
     match FileDisk.lock(data) {
-        Ok(lock) => Ok(lock),
+        Ok(lock) => {
+            format::note(data)?;
+            Ok(lock)
+        }
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+            let holder = FileDisk.holder(data).map(|pid| format!(" (process {pid})")).unwrap_or_default();
             bail!(
-                "another stormpost uses {}; stop it first, or talk to it with the other commands",
+                "another stormpost{holder} uses {}; stop it first, or talk to it with the other commands",
                 data.display()
             )
         }
@@ -305,6 +311,11 @@ pub(crate) fn report(log: &str, recovery: &Recovery) {
             "the end of the log was torn by a crash; what was acknowledged is whole, the rest is kept aside"
         );
     }
+}
+
+/// The bodies of mailboxes, out of a journal.
+pub fn journal_bodies(journal: JournalReader) -> Arc<dyn Bodies> {
+    Arc::new(JournalBodies(journal))
 }
 
 /// Bodies of the mailboxes that stand in the journal.

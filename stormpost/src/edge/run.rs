@@ -5,8 +5,8 @@ use super::door::Answering;
 use super::lock::Lock;
 use super::words::{Hello, Make};
 use crate::compose::doors::{self, Ground};
-use crate::compose::stores;
 use crate::compose::writers::Writers;
+use crate::compose::{format, stores};
 use crate::configuration::Configuration;
 use crate::serve;
 use crate::sockets::{self, Kept};
@@ -45,6 +45,7 @@ const FAILED_REST: Duration = Duration::from_secs(5);
 /// When something needed cannot be opened, in words that say what to do.
 pub fn run(configuration: Configuration) -> Result<()> {
     let make = Make::ours(&configuration.path);
+    format::check(&configuration.node.data)?;
     serve::begin(&configuration);
     let kept = Kept::default();
     match std::env::var_os(DOORS) {

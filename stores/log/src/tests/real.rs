@@ -76,9 +76,14 @@ fn a_key_file_is_made_once_private_and_refused_when_others_can_read_it() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let again = KeyRing::from_file(&path, &SeededRandom::new(2)).unwrap();
     assert_eq!(made.present_id(), again.present_id());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(matches!(KeyRing::from_file(&path, &random), Err(KeyError::Readable(_))));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    for open in [0o604, 0o644, 0o660, 0o666] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
+        assert!(matches!(KeyRing::from_file(&path, &random), Err(KeyError::Readable(_))), "{open:o}");
+    }
+    for closed in [0o400, 0o440, 0o600] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(closed)).unwrap();
+        KeyRing::from_file(&path, &random).unwrap_or_else(|why| panic!("{closed:o}: {why}"));
+    }
     let text = fs::read_to_string(&path).unwrap();
     let base64 = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
     fs::write(&path, format!("{base64}\n{text}")).unwrap();
