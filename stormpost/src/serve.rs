@@ -10,7 +10,7 @@ use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
 use crate::compose::upkeep::Upkeep;
 use crate::compose::writers::Writers;
-use crate::compose::{deliver, doors, format, heartbeat, notices, spool, stores};
+use crate::compose::{deliver, doors, format, heartbeat, notices, spool, stores, transport};
 use crate::configuration::{Configuration, EdgePlace};
 use crate::control::answer::{self, Answers};
 use crate::edge::{self, EdgeView, Knowing, Supervisor, TakenIn};
@@ -397,11 +397,18 @@ impl Roads {
         stores: &Stores,
         primaries: &Arc<Primaries>,
     ) -> Result<QueueView> {
-        let settings = deliver::settings(configuration, primaries)?;
+        let mut settings = deliver::settings(configuration, primaries)?;
+        let signer = Arc::new(deliver::signer(configuration)?);
+        let world = transport::proving(&self.world, configuration)?;
+        if let Some(transport) = transport::transport(&world, configuration)? {
+            let run = transport.clone().run(settings.internet.clone(), signer.clone(), self.stop.clone());
+            self.running.spawn(run);
+            settings.internet.guard = Some(transport);
+        }
         let door = deliver::local_door(&self.world, configuration)?;
         let deliver = Deliver::new(
             roads_deliver::Parts {
-                world: self.world.clone(),
+                world,
                 journal: stores.journal.reader(),
                 arrivals: Some(stores.journal.durable()),
                 ledger: stores.ledger.clone(),
@@ -409,7 +416,7 @@ impl Roads {
                 directory: stores.directory.watch(),
                 door: Arc::new(door),
                 ask: Some(Arc::new(deliver::Look::new(primaries.clone(), stores.trace_key.clone()))),
-                signer: Arc::new(deliver::signer(configuration)?),
+                signer,
             },
             settings,
         );

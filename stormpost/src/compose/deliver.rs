@@ -32,11 +32,11 @@ pub fn internet(configuration: &Configuration) -> Result<Internet> {
         helo: outbound.helo.clone(),
         own_names: own_names.into(),
         own_addresses: configuration.listen.smtp.iter().map(std::net::SocketAddr::ip).collect(),
-        port: 25,
+        port: outbound.trial.port,
         tls: TlsMode::Opportunistic,
         trust: trust(&TrustWanted::Anybody)?,
         limits: Limits::internet(),
-        allow_loopback: false,
+        allow_loopback: outbound.trial.private_addresses,
         guard: None,
     })
 }

@@ -14,5 +14,6 @@ mod pass;
 pub mod spool;
 mod questions;
 pub mod stores;
+pub mod transport;
 pub mod upkeep;
 pub mod writers;

@@ -3,12 +3,13 @@
 use super::acme::{AcmeSettings, acme};
 use super::filter::filter;
 use super::notices::{check_notices, notices};
+use super::outbound::outbound;
 use super::reader::{At, Reader, Section, parse_address};
 use super::source::{Fault, Faults, Source};
 use super::trusted::{devices, relay};
 use super::{
     Configuration, DeliverKind, DkimSettings, DomainSettings, EdgePlace, Limits, Listen, Login, MailServer,
-    MailboxLogin, MailboxServer, Node, Outbound, PrimarySettings, Retention, Secret, SecretSource,
+    MailboxLogin, MailboxServer, Node, PrimarySettings, Retention, Secret, SecretSource,
     ServerPlace, TenantSettings, TlsFiles, TlsWanted, TrustWanted, nearest,
 };
 use std::collections::HashMap;
@@ -59,7 +60,7 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
     let notify_section = top.part("notify");
     let name = node.as_ref().map_or("localhost", |node| node.name.as_str());
     let notify = notices(&notify_section, name);
-    let outbound = outbound(&top.part("outbound"), name);
+    let outbound = outbound(&top.part("outbound"), name, &domains);
     let data = node.as_ref().map(|node| node.data.clone()).unwrap_or_default();
     let listen = listen(&top.part("listen"), &data);
     let (tls, acme) = certificate(&top, name);
@@ -460,7 +461,7 @@ pub(super) fn trust(section: &Section<'_>) -> Option<TrustWanted> {
 }
 
 /// A server that takes mail: a primary's door, or the smart host.
-fn mail_server(section: &Section<'_>, is_primary: bool) -> Option<MailServer> {
+pub(super) fn mail_server(section: &Section<'_>, is_primary: bool) -> Option<MailServer> {
     let kind = if is_primary { section.choice("kind") } else { None };
     let kind = match kind.map(|at| at.value).as_deref() {
         Some("lmtp") => DeliverKind::Lmtp,
@@ -578,12 +579,6 @@ fn mailbox_login(section: &Section<'_>) -> Option<MailboxLogin> {
         _ => {}
     }
     login.map(MailboxLogin::Master)
-}
-
-fn outbound(section: &Section<'_>, node: &str) -> Outbound {
-    let helo = section.parsed("helo", server_name).map_or_else(|| node.to_owned(), |at| at.value);
-    let smart_host = section.table("smart_host", "outbound.smart_host");
-    Outbound { helo, smart_host: smart_host.and_then(|section| mail_server(&section, false)) }
 }
 
 fn check_unused(top: &Section<'_>, domains: &[DomainSettings], primaries: &Names) {

@@ -5,6 +5,7 @@ mod acme;
 mod bounds;
 mod filters;
 mod here;
+mod outbound;
 mod page;
 mod primaries;
 
@@ -191,6 +192,12 @@ pub const PARTS: &[Part] = &[
         "A server that takes all mail for other organisations. Without it each goes to its domain's MX.",
     ),
     part(
+        "outbound.trial",
+        "[outbound.trial]",
+        "Only for trials on one machine and for closed networks: other ports, private addresses and authorities of one's own. \
+         `stormpost check` warns of it.",
+    ),
+    part(
         "notify",
         "[notify]",
         "Who is told when an event opens, changes or closes, on paths that avoid the primary.",
@@ -264,6 +271,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         here::HERE,
         acme::ACME,
         primaries::PRIMARIES,
+        outbound::OUTBOUND,
         filters::FILTERS,
         bounds::BOUNDS,
     ]

@@ -6,6 +6,7 @@ mod build;
 mod filter;
 mod keys;
 mod notices;
+mod outbound;
 mod reader;
 mod secret;
 mod source;
@@ -18,6 +19,7 @@ mod tests;
 pub use filter::{Filter, FilterStands};
 pub use keys::{Key, Kind, PARTS, Part, keys, page};
 pub use acme::{AcmeChallenge, AcmeSettings};
+pub use outbound::{Outbound, Trial};
 pub use secret::{Secret, SecretSource, read_private, reason};
 pub use source::{Fault, Faults, Place, Severity, Source, nearest, visible};
 pub use trusted::RelaySettings;
@@ -294,15 +296,6 @@ pub struct PrimarySettings {
     pub connections: usize,
     /// Whether we file sent mail at the primary, or it does.
     pub filed_by_us: bool,
-}
-
-/// How mail leaves.
-#[derive(Clone, Debug)]
-pub struct Outbound {
-    /// Our name towards other servers.
-    pub helo: String,
-    /// A server that takes all of it.
-    pub smart_host: Option<MailServer>,
 }
 
 /// Who is told.

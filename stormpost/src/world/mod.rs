@@ -1,6 +1,7 @@
 //! The real outside: wall clock, operating system's randomness, TCP, DNS, the disk.
 
 mod dns;
+mod proof;
 mod tcp;
 
 pub use dns::Resolver;

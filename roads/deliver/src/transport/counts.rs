@@ -136,27 +136,10 @@ impl Counts {
         signer: &Signer,
     ) {
         let Some(period) = self.period else { return };
+        let way = report::Way { world: &self.world, web, internet, signer };
         for (number, domains) in self.due(self.world.clock.now(), period) {
             for domain in domains {
-                let Some(tally) = self.state().periods.get(&number).map(|counts| counts.tally.clone()) else {
-                    break;
-                };
-                let Some(wanted) = self.wanted(&domain).await else { continue };
-                let made = report::make(options, &tally, &domain, bounds(number, period));
-                let mut sent = true;
-                for receiver in made.iter().flat_map(|made| wanted.iter().map(move |to| (made, to))) {
-                    let (made, to) = receiver;
-                    let way = report::Way { world: &self.world, web, internet, signer };
-                    let result = timeout(RECEIVER, way.send(options, made, to)).await;
-                    match result.unwrap_or_else(|_| Err("too slow".to_owned())) {
-                        Ok(()) => tracing::info!(domain, id = made.id, "TLS report sent"),
-                        Err(why) => {
-                            tracing::warn!(domain, %why, "the TLS report was not taken; it is tried again");
-                            sent = false;
-                        }
-                    }
-                }
-                if sent {
+                if self.tell(options, &way, (number, period), &domain).await {
                     let mut state = self.state();
                     if let Some(counts) = state.periods.get_mut(&number) {
                         counts.done.insert(domain);
@@ -166,6 +149,35 @@ impl Counts {
             }
         }
         self.keep();
+    }
+
+    /// Tells one domain; whether nothing is left to be told.
+    async fn tell(
+        &self,
+        options: &ReportOptions,
+        way: &report::Way<'_>,
+        (number, period): (i64, Duration),
+        domain: &str,
+    ) -> bool {
+        let tally = self.state().periods.get(&number).map(|counts| counts.tally.clone());
+        let Some(made) =
+            tally.and_then(|tally| report::make(options, &tally, domain, bounds(number, period)))
+        else {
+            return true;
+        };
+        let Some(wanted) = self.wanted(domain).await else { return false };
+        let mut told = true;
+        for receiver in &wanted {
+            let result = timeout(RECEIVER, way.send(options, &made, receiver)).await;
+            match result.unwrap_or_else(|_| Err("too slow".to_owned())) {
+                Ok(()) => tracing::info!(domain, id = made.id, "TLS report sent"),
+                Err(why) => {
+                    tracing::warn!(domain, %why, "the TLS report was not taken; it is tried again");
+                    told = false;
+                }
+            }
+        }
+        told
     }
 
     /// Who wants to hear about a domain; `None` when that cannot be told now.

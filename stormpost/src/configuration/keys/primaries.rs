@@ -193,7 +193,6 @@ pub(super) const PRIMARIES: &[Key] = &[
     key("primary.mailbox.writer", "password_file", Secret, None, PASSWORD_FILE_WORDS),
     key("primary.mailbox.writer", "password", Text, None, PASSWORD_WORDS),
     key("primary.mailbox.writer", "accounts_file", Secret, None, "As for the reader."),
-    // [outbound]
     key(
         "internal",
         "clients",
@@ -216,15 +215,6 @@ pub(super) const PRIMARIES: &[Key] = &[
         "Whom they may write to: people of our domains, or anybody.",
     ),
     key("internal", "messages_per_minute", Count, Some("60"), "Messages of one device in a minute."),
-    key("outbound", "helo", Text, None, "Our name towards other servers. By default the node's name."),
-    key("outbound", "smart_host", Table, None, "A server that takes all of it."),
-    key("outbound.smart_host", "host", Text, None, "Its name or address. Needed."),
-    key("outbound.smart_host", "port", Count, None, "By default 587, or 465 with implicit TLS."),
-    key("outbound.smart_host", "tls", TLS_MODES, Some("required"), TLS_WORDS),
-    key("outbound.smart_host", "trust", Text, Some("public"), TRUST_WORDS),
-    key("outbound.smart_host", "user", Text, None, "The name to sign in with."),
-    key("outbound.smart_host", "password_file", Secret, None, PASSWORD_FILE_WORDS),
-    key("outbound.smart_host", "password", Text, None, PASSWORD_WORDS),
     // [notify]
     key(
         "notify",
