@@ -3,6 +3,7 @@
 
 mod acme;
 mod certificates;
+mod commands;
 mod crash;
 mod disk;
 mod final_dot;

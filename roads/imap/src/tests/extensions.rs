@@ -146,7 +146,7 @@ async fn objectid_rfc_8474() {
     let found = client.ask(&format!("d SEARCH THREADID {}", two.1)).await;
     assert_eq!(found[0], "* SEARCH 1 2");
     client.ask("e SELECT Archive").await;
-    assert_eq!(ids(&client.ask("f FETCH 1 (EMAILID THREADID)").await), [one.clone()]);
+    assert_eq!(ids(&client.ask("f FETCH 1 (EMAILID THREADID)").await), std::slice::from_ref(one));
     // A mailbox keeps its id whatever it is called; another of the same name has its own.
     client
         .play(

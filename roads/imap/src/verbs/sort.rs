@@ -41,7 +41,8 @@ fn folded(text: &str) -> Box<str> {
 
 fn value(what: SortWhat, message: &Message, keys: &Keys) -> Value {
     match what {
-        SortWhat::Arrival => Value::Number(message.date.0),
+        // In whole seconds, as it is shown.
+        SortWhat::Arrival => Value::Number(message.date.seconds()),
         SortWhat::Size => Value::Number(i64::try_from(message.size).unwrap_or(i64::MAX)),
         SortWhat::Date => Value::Number(sent(message, keys)),
         SortWhat::Cc => Value::Text(folded(&keys.cc)),
