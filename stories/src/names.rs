@@ -9,6 +9,7 @@ use std::time::Duration;
 const TXT: u16 = 16;
 const MX: u16 = 15;
 const A: u16 = 1;
+const PTR: u16 = 12;
 
 type Zone = HashMap<(String, u16), Vec<Vec<u8>>>;
 
@@ -69,9 +70,36 @@ impl Names {
 
     /// Adds an MX record.
     pub fn mx(&self, domain: &str, host: &str) {
-        let mut record = vec![0, 10];
+        self.mx_at(domain, 10, host);
+    }
+
+    /// Adds an MX record of this preference.
+    pub fn mx_at(&self, domain: &str, preference: u8, host: &str) {
+        let mut record = vec![0, preference];
         record.extend(encoded(host));
         self.add(domain, MX, record);
+    }
+
+    /// Takes away every MX record of a domain.
+    pub fn no_mx(&self, domain: &str) {
+        self.zone.lock().unwrap().remove(&(domain.to_ascii_lowercase(), MX));
+    }
+
+    /// Takes away every TXT record of a name.
+    pub fn no_txt(&self, name: &str) {
+        self.zone.lock().unwrap().remove(&(name.to_ascii_lowercase(), TXT));
+    }
+
+    /// Adds an A record.
+    pub fn at(&self, name: &str, ip: [u8; 4]) {
+        self.add(name, A, ip.to_vec());
+    }
+
+    /// Lets an address have this name and no other.
+    pub fn called(&self, [a, b, c, d]: [u8; 4], name: &str) {
+        let place = format!("{d}.{c}.{b}.{a}.in-addr.arpa");
+        self.zone.lock().unwrap().remove(&(place.clone(), PTR));
+        self.add(&place, PTR, encoded(name));
     }
 
     /// Stops or begins again to answer at all.

@@ -201,6 +201,15 @@ impl Primary {
         assert!(out.status.success(), "postfix reload: {}", String::from_utf8_lossy(&out.stderr));
     }
 
+    /// Gives the master users these passwords, for whoever signs in next.
+    pub fn master_passwords(&self, reader: &str, writer: &str) {
+        let file = self.dir.join("dv/conf/masters");
+        let text = format!("{}:{{PLAIN}}{reader}\n{}:{{PLAIN}}{writer}\n", READER.0, WRITER.0);
+        // Dovecot reads it again when its time or size has changed.
+        fs::write(file.with_extension("new"), text).unwrap();
+        fs::rename(file.with_extension("new"), file).unwrap();
+    }
+
     /// Postfix's log.
     pub fn postfix_log(&self) -> String {
         fs::read_to_string(self.dir.join("pf/log")).unwrap_or_default()

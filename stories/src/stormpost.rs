@@ -437,6 +437,21 @@ impl Stormpost {
         run(Command::new(program()).args(arguments).arg("--config").arg(&self.configuration))
     }
 
+    /// The same with another configuration file.
+    pub fn tell_as(&self, configuration: &Path, arguments: &[&str]) -> Said {
+        run(Command::new(program()).args(arguments).arg("--config").arg(configuration))
+    }
+
+    /// The same with this in its environment.
+    pub fn tell_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+        let mut command = Command::new(program());
+        run(command
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.configuration)
+            .envs(environment.iter().copied()))
+    }
+
     /// Runs a subcommand with `--json` and reads its answer.
     ///
     /// # Panics

@@ -121,7 +121,8 @@ impl Drop for Tree {
     }
 }
 
-pub(crate) fn signal(pid: u32, what: Signal) {
+/// Sends a signal to a process, if it is there.
+pub fn signal(pid: u32, what: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, what);
     }

@@ -178,7 +178,7 @@ fn judge_reverse(
             "nothing while the smart host carries outgoing mail; notices sent straight from here may be refused"
         }
     };
-    let bad = |words: String| match sends_itself && !ip.is_loopback() {
+    let bad = |words: String| match sends_itself {
         true => Finding::fail(&about, words).today(today).mend(&line),
         false => Finding::warn(&about, words).today(today).mend(&line),
     };

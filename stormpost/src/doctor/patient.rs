@@ -54,7 +54,7 @@ impl Patient {
         Patient {
             ledger: ledger(&world, &configuration),
             primaries: Primaries::open(&world, &configuration).map_err(|why| format!("{why:#}")),
-            records: Arc::new(Resolver::new(configuration.node.name_server)),
+            records: Arc::new(Resolver::of_the_world(configuration.node.name_server)),
             now: world.clock.now(),
             node,
             world,

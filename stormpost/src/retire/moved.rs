@@ -11,7 +11,7 @@ use words_mail::Time;
 use words_world::{Clock, NameError};
 
 /// How often it is looked.
-const EVERY: Duration = Duration::from_secs(20);
+const EVERY: Duration = Duration::from_secs(5);
 /// An old answer is waited for at most so long, seconds.
 const REMEMBERED_MAX: u32 = 2 * 86_400;
 /// When the old answer was never seen, it was perhaps remembered so long, seconds.
@@ -37,7 +37,7 @@ fn ask_all(configuration: &Configuration) -> Vec<(String, Leads)> {
     let Ok(runtime) = crate::serve::runtime() else { return Vec::new() };
     let found = runtime.block_on(async {
         // A resolver of its own each time: what it remembers itself is not asked again.
-        let resolver = Resolver::new(configuration.node.name_server);
+        let resolver = Resolver::of_the_world(configuration.node.name_server);
         let mut found = Vec::new();
         for domain in &configuration.domains {
             let name = domain.domain.name.clone();
