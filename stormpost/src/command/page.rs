@@ -11,7 +11,7 @@ pub fn page() -> String {
          # The commands\n\n\
          Every verb knows `--help`, `--config FILE` (by default `/etc/stormpost/stormpost.toml`) and `--json`. Those that look at or\n\
          change a running node talk to it over `control.sock` in the data folder, which only the node's user (and root) may\n\
-         open. `account`, `journal`, `dkim`, `init` and `check` also work without one.\n\n\
+         open. `account`, `journal`, `dkim`, `init`, `check`, `doctor`, `bypass` and `retire` also work without one.\n\n\
          Who asked is recorded with everything that changes something: the person behind `sudo`, else the user.\n\n\
          ## Exit codes\n\n| code | meaning |\n|---|---|\n",
     );
