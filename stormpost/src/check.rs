@@ -1,6 +1,7 @@
 //! `stormpost check`: everything the configuration names, looked at before it matters.
 
 mod certificate;
+mod outbound;
 
 use crate::certificates::{CertificateFiles, Certificates};
 use crate::command::{Ended, Output, code};
@@ -27,6 +28,10 @@ pub struct CheckArguments {
     /// Also connect to the primaries and the smart host.
     #[arg(long)]
     online: bool,
+    /// With --online and without a smart host: mail servers that are tried, to see whether port 25 to the internet is open;
+    /// one that answers is enough. `none` for not at all.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_values = crate::init::outbound::WELL_KNOWN)]
+    test_outbound: Vec<String>,
 }
 
 /// The longest path of a local socket, bytes; the system's own bound.
@@ -57,6 +62,7 @@ pub fn run(path: &Path, output: Output, arguments: &CheckArguments) -> Ended {
             look(&configuration, &mut faults.list);
             if arguments.online {
                 online(&configuration, &mut faults.list);
+                outbound::online(&configuration, &arguments.test_outbound, &mut faults.list);
             }
             faults
         }
@@ -160,6 +166,7 @@ fn look(configuration: &Configuration, found: &mut Vec<Fault>) {
     if let Some(smart_host) = &configuration.outbound.smart_host {
         server(smart_host, found);
     }
+    outbound::look(configuration, found);
     doors(configuration, found);
 }
 

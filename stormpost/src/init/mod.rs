@@ -3,6 +3,7 @@
 pub(crate) mod bypass;
 mod instructions;
 pub(crate) mod lines;
+pub(crate) mod outbound;
 mod questions;
 mod written;
 
@@ -63,6 +64,10 @@ pub struct InitArguments {
     /// The public address of this machine, for the DNS records.
     #[arg(long, value_name = "IP")]
     address: Option<String>,
+    /// Mail servers that are tried, to see whether port 25 to the internet is open; one that answers is enough. `none` for
+    /// not at all.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_values = outbound::WELL_KNOWN)]
+    test_outbound: Vec<String>,
     /// Ask nothing.
     #[arg(long, short = 'y')]
     yes: bool,
@@ -98,6 +103,8 @@ struct Done {
     configuration: PathBuf,
     written: Vec<PathBuf>,
     dkim: Vec<DkimRecord>,
+    /// Whether mail can leave by itself.
+    outbound: String,
     next: String,
 }
 
@@ -117,6 +124,8 @@ pub fn run(path: &Path, output: Output, mut arguments: InitArguments) -> Ended {
     if arguments.domains.is_empty() {
         return Err(usage("say the domain to take in mail for with --domain example.org"));
     }
+    let outward = outbound::words(&outbound::look(&arguments.test_outbound));
+    output.text(&outward);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let text = written::configuration(&arguments);
     // What is wrong with the answers is told in the same words as of any configuration.
@@ -163,7 +172,7 @@ pub fn run(path: &Path, output: Output, mut arguments: InitArguments) -> Ended {
         output.say(&format!("written: {}", path.display()));
     }
     output.text(&next);
-    output.value(&Done { configuration: path.to_owned(), written, dkim, next });
+    output.value(&Done { configuration: path.to_owned(), written, dkim, outbound: outward, next });
     Ok(code::WELL)
 }
 
