@@ -6,3 +6,4 @@ pub mod bars;
 pub mod load;
 pub mod peers;
 pub mod sink;
+pub mod small;

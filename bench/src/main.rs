@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bench::accept::Accept;
-use bench::bars;
+use bench::{bars, small};
 use clap::{Args, Parser, Subcommand};
 
 /// Measures Stormpost against its bars; see bench/README.md.
@@ -29,6 +29,14 @@ enum What {
     },
     /// Starts what is measured and says where it is, so that it can be looked at while it works; ends with its input.
     Stand(Place),
+    /// One processor, 768 MB and fifty people: memory of both processes, and rates.
+    Small {
+        #[command(flatten)]
+        place: Place,
+        /// How long the steady load lasts, seconds.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// The delay added in peace, from acknowledgement to the primary.
     Delay {
         #[command(flatten)]
@@ -52,6 +60,7 @@ fn main() {
         What::Stand(place) => bars::stand(&place.on),
         What::Memory(place) => bars::memory(&place.on),
         What::Restart { place, queued } => bars::restart(&place.on, queued),
+        What::Small { place, seconds } => small::small(&place.on, seconds),
         What::Delay { place, messages } => bars::delay(&place.on, messages),
     }
 }
