@@ -1,7 +1,6 @@
 //! What delivery did with one account's messages, as the journal and the ledger tell it.
 
 use crate::replay::Trouble;
-use crate::touched::Touched;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -35,7 +34,7 @@ pub(crate) trait Deliveries: Send + Sync {
 
     /// Writes down that a message stands at the primary, where delivery did not hear what became of it. Durable on
     /// return: from then on nobody looks for it, and nobody sends it again.
-    fn note_seen<'a>(&'a self, message: &'a Touched, folder: &'a str) -> Boxed<'a, Result<(), Trouble>>;
+    fn note_seen<'a>(&'a self, body: BodyAt, folder: &'a str) -> Boxed<'a, Result<(), Trouble>>;
 }
 
 /// As the journal and the ledger tell it.
@@ -96,14 +95,14 @@ impl Deliveries for Written<'_> {
         fates
     }
 
-    fn note_seen<'a>(&'a self, message: &'a Touched, folder: &'a str) -> Boxed<'a, Result<(), Trouble>> {
-        Box::pin(self.write_seen(message, folder))
+    fn note_seen<'a>(&'a self, body: BodyAt, folder: &'a str) -> Boxed<'a, Result<(), Trouble>> {
+        Box::pin(self.write_seen(body, folder))
     }
 }
 
 impl Written<'_> {
-    async fn write_seen(&self, message: &Touched, folder: &str) -> Result<(), Trouble> {
-        let BodyAt::Journal { trace, position } = message.body else { return Ok(()) };
+    async fn write_seen(&self, body: BodyAt, folder: &str) -> Result<(), Trouble> {
+        let BodyAt::Journal { trace, position } = body else { return Ok(()) };
         let settled: BTreeSet<Address> = self
             .settlements(&BTreeSet::from([trace]))
             .into_iter()
@@ -148,13 +147,10 @@ impl Written<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use rules_merge::Origin;
-    use std::collections::BTreeMap;
     use std::sync::Arc;
     use stores_directory::{Account, Class, Domain, Learned, Origin as Listed};
     use stores_journal::{IncomingBody, Journal, KeyRing, LogOptions, NewMessage};
     use stores_log::{FaultDisk, LogKind, TestClock, fault_world};
-    use stores_mailbox::FolderId;
     use tokio::sync::watch;
     use words_mail::{Envelope, Peer, Recipient, Reply, Sender, Source, Tenant};
     use words_world::World;
@@ -277,21 +273,11 @@ pub(crate) mod tests {
         let fate = of(&cara).fates(&asked).get(&trace).copied();
         assert_eq!(fate, Some(Fate::Delivered), "nobody delivers to Cara what she sent to others");
 
-        let message = Touched {
-            trace: Some(trace),
-            body: BodyAt::Journal { trace, position },
-            origin: Origin::Received,
-            new: false,
-            came: None,
-            began: FolderId(1),
-            been: BTreeSet::from([FolderId(1)]),
-            now: None,
-            flagged: BTreeMap::new(),
-        };
-        of(&bert).note_seen(&message, "INBOX").await.unwrap();
+        let message = BodyAt::Journal { trace, position };
+        of(&bert).note_seen(message, "INBOX").await.unwrap();
         assert_eq!(ledger.reader().settlements(None).count(), 1, "Bert's is settled");
-        of(&anna).note_seen(&message, "INBOX").await.unwrap();
-        of(&anna).note_seen(&message, "INBOX").await.unwrap();
+        of(&anna).note_seen(message, "INBOX").await.unwrap();
+        of(&anna).note_seen(message, "INBOX").await.unwrap();
         let all: Vec<Settlement> = ledger.reader().settlements(None).collect();
         assert_eq!(all.len(), 2);
         assert_eq!(

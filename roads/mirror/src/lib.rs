@@ -4,6 +4,7 @@
 //! carried to the copies that transport has settled, and what people wrote is imported. Then promises are compared with
 //! what stands in the primary's mailboxes.
 
+mod carry;
 mod deliveries;
 mod doors;
 mod inventory;
@@ -11,6 +12,7 @@ mod names;
 mod piece;
 mod promises;
 mod prove;
+mod pull;
 mod replay;
 mod road;
 mod touched;
@@ -19,6 +21,7 @@ mod witness;
 
 pub use doors::{Doors, Right};
 pub use prove::{Hear, Progress, Prover, Unproved, Waits};
+pub use pull::{Hands, PullOptions, PullParts, Puller};
 pub use replay::{Carried, Trouble};
 pub use road::{Mirror, MirrorOptions, MirrorParts};
 pub use touched::{Touched, touched};

@@ -2,7 +2,7 @@
 
 use rules_merge::{Folder, Use, unite};
 use std::collections::BTreeMap;
-use stores_mailbox::{SEPARATOR, SpecialUse};
+use stores_mailbox::{Pairing, SEPARATOR, SpecialUse};
 use stores_primary::store;
 
 /// Which folder here is which folder there.
@@ -42,6 +42,15 @@ impl Names {
         let trash = here.iter().find(|folder| folder.special == Some(SpecialUse::Trash));
         names.trash = trash.map_or_else(|| "Trash".to_owned(), |folder| folder.name.clone());
         names
+    }
+
+    /// What is known to stand for what goes before what names suggest.
+    pub(crate) fn paired(&mut self, here: &[stores_mailbox::Folder], pairings: &[Pairing]) {
+        for pairing in pairings {
+            if let Some(folder) = here.iter().find(|folder| folder.id == pairing.folder) {
+                self.made(&folder.name, &pairing.there);
+            }
+        }
     }
 
     /// The name there of a folder of ours, and whether it has to be made first.

@@ -9,7 +9,7 @@ use rules_merge::{Flags, Here, Listed, Merged, Place, Sides, Step, There, merge}
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Cursor, Read};
 use stores_journal::{AppendError, ReadError};
-use stores_mailbox::{BodyAt, Change, Event, FolderId, MailboxError, Mailboxes};
+use stores_mailbox::{BodyAt, Change, Event, FolderId, LinkNote, MailboxError, Mailboxes};
 use stores_primary::store::{MailStore, NewCopy, StoreError};
 use words_imap::StoreHow;
 use words_mail::{AccountId, PrimaryId, Time, TraceId, TraceKey, TraceTag};
@@ -83,6 +83,7 @@ impl Replay<'_> {
         };
         let mut carried = Carried { done: true, ..Carried::default() };
         let thrown_away = thrown_away(&changes);
+        carried.done = self.carry_linked(store.as_mut(), &changes, &mut carried).await?;
         for part in parts(&changes) {
             self.part(store.as_mut(), part, &thrown_away, &mut carried).await?;
             if !carried.waiting.is_empty() {
@@ -90,6 +91,7 @@ impl Replay<'_> {
                 break;
             }
         }
+        self.carry_removed_folders(store.as_mut()).await?;
         store.leave().await;
         Ok(carried)
     }
@@ -102,10 +104,21 @@ impl Replay<'_> {
         thrown_away: &HashSet<BodyAt>,
         carried: &mut Carried,
     ) -> Result<(), Trouble> {
+        let mut messages = touched(changes);
+        // What is linked was carried over as such.
+        let mut linked = Vec::new();
+        for message in &messages {
+            linked.push(self.mailboxes.is_linked(message.last.0, message.last.1)?);
+        }
+        let mut linked = linked.into_iter();
+        messages.retain(|_| linked.next() != Some(true));
+        if messages.is_empty() {
+            return self.note_replayed(changes, carried).await;
+        }
         let inventory = Inventory::take(store, self.trace_key).await?;
         let folders = self.mailboxes.folders(self.account)?;
         let mut names = Names::of(&folders, &inventory.folders);
-        let messages = touched(changes);
+        names.paired(&folders, &self.mailboxes.pairings(self.account)?);
         let trace = |message: &Touched| message.trace.unwrap_or_else(|| own_trace(self.account, message));
         let missing: Vec<(TraceId, BodyAt)> = messages
             .iter()
@@ -119,7 +132,13 @@ impl Replay<'_> {
             let known = Known { trace, inventory: &inventory, fate, thrown_away };
             self.one(store, &known, &mut names, message, carried).await?;
         }
+        self.note_replayed(changes, carried).await
+    }
+
+    async fn note_replayed(&self, changes: &[Change], carried: &Carried) -> Result<(), Trouble> {
+        // With something left that the next look at the primary must sort out, it is all looked at again.
         if carried.waiting.is_empty()
+            && carried.done
             && let Some(last) = changes.last()
         {
             crash_point("mirror.replayed");
@@ -246,7 +265,7 @@ impl Replay<'_> {
                 }
                 (Step::Expunge, Some(standing)) => {
                     // Delivery may not know yet that it came: it would look for it, find nothing, and send it again.
-                    self.deliveries.note_seen(source.message, &standing.folder).await?;
+                    self.deliveries.note_seen(source.message.body, &standing.folder).await?;
                     store.select(&standing.folder, false).await?;
                     store.remove(&[standing.uid]).await?;
                 }
@@ -266,6 +285,7 @@ impl Replay<'_> {
     ) -> Result<(), Trouble> {
         let Some((arrived, size)) = source.copy else { return Ok(()) };
         let folder = ensure(store, names, &place.folder).await?;
+        self.pair_made(store, &place.folder, &folder).await?;
         // What a client wrote here carries no trace id; it gets one on top, so that it is found again.
         let header = self.mailboxes.header(&source.message.body)?;
         let top = match TraceTag::find(&header, self.trace_key) {
@@ -282,7 +302,24 @@ impl Replay<'_> {
         let mut content = Cursor::new(top.into_bytes()).chain(self.mailboxes.body(body)?);
         let flags = spoken(&place.flags);
         let new = NewCopy { folder: &folder, flags: &flags, arrived, size, content: &mut content };
-        store.append(new).await?;
+        let placed = store.append(new).await?;
+        if let (Some(placed), Some((here, uid))) = (placed, source.message.now)
+            && let Some(pairing) =
+                self.mailboxes.pairings(self.account)?.into_iter().find(|pairing| pairing.there == folder)
+            && pairing.validity == placed.validity
+        {
+            let flags = place.flags.iter().map(String::as_str).collect();
+            let note = LinkNote {
+                pairing: pairing.folder,
+                there: placed.uid,
+                folder: here,
+                uid,
+                flags,
+                content: None,
+            };
+            crash_point("mirror.appended");
+            self.mailboxes.link(self.account, vec![note]).await?;
+        }
         Ok(())
     }
 }

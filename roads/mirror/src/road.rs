@@ -3,6 +3,7 @@
 use crate::deliveries::{Missed, Written};
 use crate::doors::Doors;
 use crate::prove::{Prover, Unproved, Waits};
+use crate::pull::Hands;
 use crate::replay::{Carried, Replay, Trouble};
 use crate::unsettled::Unsettled;
 use crate::witness::Report;
@@ -85,6 +86,8 @@ pub struct Mirror {
     rest: HashMap<AccountId, (Instant, Duration)>,
     /// What is missed at the primary, by account.
     missed: HashMap<AccountId, Missed>,
+    /// Shared with the road that pulls.
+    hands: Hands,
 }
 
 /// How far the way to an event's end has come.
@@ -114,7 +117,13 @@ impl Mirror {
             closed: BTreeSet::new(),
             rest: HashMap::new(),
             missed: HashMap::new(),
+            hands: Hands::default(),
         }
+    }
+
+    /// The same, taking turns with the road that pulls.
+    pub fn beside(self, hands: Hands) -> Mirror {
+        Mirror { hands, ..self }
     }
 
     /// The same, knowing what waits for delivery.
@@ -244,6 +253,11 @@ impl Mirror {
         if !replay.is_due()? {
             return Ok(Carried { done: true, ..Carried::default() });
         }
+        if self.parts.mailboxes.braked(account)?.is_some() {
+            return Ok(Carried::default());
+        }
+        let hands = self.hands.of(account);
+        let _hand = hands.lock().await;
         let carried = timeout(self.parts.options.turn, replay.run())
             .await
             .unwrap_or_else(|_| Err(StoreError::NoAnswer("the replay took too long".to_owned()).into()))?;
@@ -254,7 +268,7 @@ impl Mirror {
                 "given back"
             );
         }
-        if !carried.waiting.is_empty() {
+        if !carried.waiting.is_empty() || (!carried.done && !carried.shut) {
             // What is not delivered yet is asked about again, but not in every turn.
             self.rest.insert(account.clone(), (Instant::now() + REST.0, REST.0));
         }

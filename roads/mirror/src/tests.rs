@@ -1,11 +1,11 @@
 //! What a person did in an outage, given back to a primary that fails at every step.
 
+mod pull;
 mod store;
 
 use crate::deliveries::{Deliveries, Fate};
 use crate::doors::{Doors, Right};
 use crate::replay::{Carried, Replay, Trouble};
-use crate::touched::Touched;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl Deliveries for Known {
         missing.iter().filter_map(|(trace, _)| Some((*trace, self.0?))).collect()
     }
 
-    fn note_seen<'a>(&'a self, _: &'a Touched, _: &'a str) -> Boxed<'a, Result<(), Trouble>> {
+    fn note_seen<'a>(&'a self, _: BodyAt, _: &'a str) -> Boxed<'a, Result<(), Trouble>> {
         Box::pin(async { Ok(()) })
     }
 }

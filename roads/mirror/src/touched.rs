@@ -24,6 +24,8 @@ pub struct Touched {
     pub been: BTreeSet<FolderId>,
     /// Where it stands now; `None`: removed for good.
     pub now: Option<(FolderId, u32)>,
+    /// Where it stands now, or stood last.
+    pub last: (FolderId, u32),
     /// Flags, lower case, that people set (`true`) or cleared, the last of it.
     pub flagged: BTreeMap<String, bool>,
 }
@@ -77,6 +79,7 @@ impl Sum {
                     self.standing.remove(&(*from, message.uid));
                     if let Some(place) = nth(uids, message.uid).map(|n| (*to, first + n)) {
                         self.all[at].now = Some(place);
+                        self.all[at].last = place;
                         self.all[at].been.insert(*to);
                         self.standing.insert(place, at);
                     }
@@ -126,6 +129,7 @@ impl Sum {
             began: folder,
             been: BTreeSet::from([folder]),
             now: Some((folder, uid)),
+            last: (folder, uid),
             flagged: BTreeMap::new(),
         });
         self.standing.insert((folder, uid), self.all.len() - 1);

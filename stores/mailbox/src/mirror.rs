@@ -217,6 +217,14 @@ impl Mailboxes {
         self.view()?.links(pairing)
     }
 
+    /// The same for these UIDs there.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn links_of(&self, pairing: FolderId, there: &UidRanges) -> Result<Vec<Link>, MailboxError> {
+        self.view()?.links_of(pairing, there)
+    }
+
     /// The links of an account whose message here is not as it was agreed: flags, folder, or gone. At most `limit`.
     ///
     /// # Errors
@@ -231,6 +239,15 @@ impl Mailboxes {
     /// As above.
     pub fn is_linked(&self, folder: FolderId, uid: u32) -> Result<bool, MailboxError> {
         self.view()?.is_linked(folder, uid)
+    }
+
+    /// Where the bytes of a message are that stands or stood in a folder.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn body_of(&self, folder: FolderId, uid: u32) -> Result<Option<crate::BodyAt>, MailboxError> {
+        let known = self.view()?.known(folder, &UidRanges::span(uid, uid))?;
+        Ok(known.into_iter().next().map(|(_, _, body)| body))
     }
 
     /// Messages of a folder that stand for none at the primary, the newest first, at most `limit`.

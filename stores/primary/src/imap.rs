@@ -1,6 +1,7 @@
 //! A primary's mailboxes by IMAP: one signed-in connection, every wait bounded, every outcome known or said to be unknown.
 
 mod folders;
+mod following;
 mod hop;
 mod open;
 mod probe;
@@ -13,8 +14,10 @@ pub use hop::{Hop, Limits, SignIn, Stage};
 pub use probe::{Probe, Step, probe};
 
 use crate::store::{
-    Carried, Folder, FolderStatus, MailStore, NewCopy, Placed, Selected, StoreError, Summary,
+    Carried, Changes, Folder, FolderStatus, MailStore, NewCopy, Piece, Placed, Selected, Standing,
+    StoreError, Summary,
 };
+use following::Bodies;
 use reading::Reading;
 use refusal::refusal;
 use std::fmt;
@@ -44,6 +47,9 @@ pub struct ImapStore {
     capabilities: Vec<String>,
     literals: Literals,
     reading: Option<Reading>,
+    bodies: Bodies,
+    /// Removals are told by UID.
+    qresync: bool,
 }
 
 impl fmt::Debug for ImapStore {
@@ -72,6 +78,8 @@ impl ImapStore {
             capabilities: Vec::new(),
             literals: Literals::Synchronising,
             reading: None,
+            bodies: Bodies::default(),
+            qresync: false,
         }
     }
 
@@ -317,6 +325,38 @@ impl MailStore for ImapStore {
             let limit = self.limits.answer;
             self.ask(request, limit, |_| {}).await.map(|_| ())
         })
+    }
+
+    fn look(&mut self) -> Boxed<'_, Result<Standing, StoreError>> {
+        Box::pin(self.statuses())
+    }
+
+    fn changes<'a>(
+        &'a mut self,
+        since: Option<u64>,
+        each: &'a mut (dyn FnMut(Summary) + Send),
+    ) -> Boxed<'a, Result<Changes, StoreError>> {
+        Box::pin(self.flags_since(since, each))
+    }
+
+    fn begin_bodies<'a>(&'a mut self, uids: &'a [u32]) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.begin_bodies(uids) })
+    }
+
+    fn next_piece(&mut self) -> Boxed<'_, Result<Option<Piece>, StoreError>> {
+        Box::pin(self.next_piece())
+    }
+
+    fn rename<'a>(&'a mut self, from: &'a str, to: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(self.do_rename(from, to))
+    }
+
+    fn delete<'a>(&'a mut self, folder: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(self.do_delete(folder))
+    }
+
+    fn subscribe<'a>(&'a mut self, folder: &'a str, on: bool) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(self.do_subscribe(folder, on))
     }
 
     fn ping(&mut self) -> Boxed<'_, Result<(), StoreError>> {

@@ -103,6 +103,9 @@ pub struct FolderStatus {
     pub modseq: Option<u64>,
 }
 
+/// All folders of an account and how they stand, as far as that is told.
+pub type Standing = Vec<(Folder, Option<FolderStatus>)>;
+
 /// A message in a store, without its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -118,6 +121,31 @@ pub struct Summary {
     pub header: Vec<u8>,
     /// The header was longer than is read and was cut.
     pub cut: bool,
+    /// Its MODSEQ, where that was asked for and the store keeps one.
+    pub modseq: Option<u64>,
+}
+
+/// Of which messages [`MailStore::changes`] told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// Of all that are there.
+    All,
+    /// Of those that are new or have other flags.
+    Since {
+        /// UIDs that are gone, from first to last; some of them may never have been there.
+        vanished: Vec<(u32, u32)>,
+    },
+}
+
+/// What comes when bodies are read one after another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A message of so many bytes begins.
+    Begin(u64),
+    /// Bytes of it.
+    Data(Vec<u8>),
+    /// It is whole, and this is what it is; without a header or size.
+    End(Summary),
 }
 
 impl Summary {
@@ -248,6 +276,33 @@ pub trait MailStore: Send {
 
     /// Makes a folder. [`StoreError::Exists`] when it is there.
     fn create<'a>(&'a mut self, folder: &'a str) -> Boxed<'a, Result<(), StoreError>>;
+
+    /// All folders and how they stand. From now on the connection may be told of removals by UID.
+    fn look(&mut self) -> Boxed<'_, Result<Standing, StoreError>>;
+
+    /// Tells of each message of the selected folder that is new or has other flags since a MODSEQ, or of all of them:
+    /// UID and flags.
+    fn changes<'a>(
+        &'a mut self,
+        since: Option<u64>,
+        each: &'a mut (dyn FnMut(Summary) + Send),
+    ) -> Boxed<'a, Result<Changes, StoreError>>;
+
+    /// Begins to read these messages of the selected folder, without marking them read: [`MailStore::next_piece`] until
+    /// that gives `None`. What is not there any more is passed over.
+    fn begin_bodies<'a>(&'a mut self, uids: &'a [u32]) -> Boxed<'a, Result<(), StoreError>>;
+
+    /// The next piece of the messages begun, or `None` after the last.
+    fn next_piece(&mut self) -> Boxed<'_, Result<Option<Piece>, StoreError>>;
+
+    /// Gives a folder another name.
+    fn rename<'a>(&'a mut self, from: &'a str, to: &'a str) -> Boxed<'a, Result<(), StoreError>>;
+
+    /// Removes a folder with all that is in it.
+    fn delete<'a>(&'a mut self, folder: &'a str) -> Boxed<'a, Result<(), StoreError>>;
+
+    /// Subscribes to a folder or no longer.
+    fn subscribe<'a>(&'a mut self, folder: &'a str, on: bool) -> Boxed<'a, Result<(), StoreError>>;
 
     /// Asks for a sign of life.
     fn ping(&mut self) -> Boxed<'_, Result<(), StoreError>>;

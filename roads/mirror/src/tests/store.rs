@@ -1,10 +1,11 @@
 //! A primary's mailboxes in memory, which fail on demand: before a command was done, or after, with the answer lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stores_primary::store::{
-    Carried, Folder, FolderStatus, MailStore, NewCopy, Placed, Selected, StoreError, Summary,
+    Carried, Changes, Folder, FolderStatus, MailStore, NewCopy, Piece, Placed, Selected, Standing,
+    StoreError, Summary,
 };
 use words_imap::{Flag, StoreHow};
 use words_world::Boxed;
@@ -30,6 +31,8 @@ pub(crate) enum Fail {
 pub(crate) struct Inside {
     pub(crate) folders: BTreeMap<String, Vec<There>>,
     next: u32,
+    /// UIDVALIDITY of folders that were renamed; of others it follows from the name.
+    pub(crate) validities: BTreeMap<String, u32>,
     /// Commands that change something, so far.
     pub(crate) changes: u32,
     /// Which of them fails, and how.
@@ -79,11 +82,27 @@ impl Mail {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        Connection { mail: self.clone(), selected: String::new() }
+        Connection { mail: self.clone(), selected: String::new(), pieces: VecDeque::new() }
     }
 }
 
-fn put(inside: &mut Inside, folder: &str, flags: Vec<Flag>, bytes: Vec<u8>) -> u32 {
+/// The UIDVALIDITY of a folder that was made under this name.
+pub(crate) fn validity(name: &str) -> u32 {
+    name.bytes().fold(7, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte))) | 1
+}
+
+fn numbers(inside: &Inside, folder: &str) -> Option<FolderStatus> {
+    let messages = inside.folders.get(folder)?;
+    Some(FolderStatus {
+        validity: inside.validities.get(folder).copied().unwrap_or_else(|| validity(folder)),
+        next: inside.next + 1,
+        messages: messages.len() as u32,
+        unseen: 0,
+        modseq: None,
+    })
+}
+
+pub(crate) fn put(inside: &mut Inside, folder: &str, flags: Vec<Flag>, bytes: Vec<u8>) -> u32 {
     inside.next += 1;
     let uid = inside.next;
     inside.folders.entry(folder.to_owned()).or_default().push(There { uid, flags, bytes });
@@ -93,6 +112,7 @@ fn put(inside: &mut Inside, folder: &str, flags: Vec<Flag>, bytes: Vec<u8>) -> u
 pub(crate) struct Connection {
     mail: Mail,
     selected: String,
+    pieces: VecDeque<Piece>,
 }
 
 impl Connection {
@@ -138,14 +158,85 @@ impl MailStore for Connection {
     fn select<'a>(&'a mut self, folder: &'a str, read_only: bool) -> Boxed<'a, Result<Selected, StoreError>> {
         self.selected = folder.to_owned();
         let found = self.mail.inside(|inside| inside.folders.get(folder).map(Vec::len));
+        let number = self.mail.inside(|inside| inside.validities.get(folder).copied());
         ready(match found {
-            Some(n) => Ok(Selected { messages: n as u32, read_only, ..Selected::default() }),
+            Some(n) => Ok(Selected {
+                messages: n as u32,
+                validity: number.unwrap_or_else(|| validity(folder)),
+                read_only,
+                ..Selected::default()
+            }),
             None => Err(StoreError::NoFolder(folder.to_owned())),
         })
     }
 
-    fn status<'a>(&'a mut self, _: &'a str) -> Boxed<'a, Result<FolderStatus, StoreError>> {
-        ready(Ok(FolderStatus::default()))
+    fn status<'a>(&'a mut self, folder: &'a str) -> Boxed<'a, Result<FolderStatus, StoreError>> {
+        ready(match self.mail.inside(|inside| numbers(inside, folder)) {
+            Some(status) => Ok(status),
+            None => Err(StoreError::NoFolder(folder.to_owned())),
+        })
+    }
+
+    fn look(&mut self) -> Boxed<'_, Result<Standing, StoreError>> {
+        Box::pin(async move {
+            let folders = self.folders().await?;
+            let with = |folder: Folder| {
+                let status = self.mail.inside(|inside| numbers(inside, &folder.name));
+                (folder, status)
+            };
+            Ok(folders.into_iter().map(with).collect())
+        })
+    }
+
+    fn changes<'a>(
+        &'a mut self,
+        _: Option<u64>,
+        each: &'a mut (dyn FnMut(Summary) + Send),
+    ) -> Boxed<'a, Result<Changes, StoreError>> {
+        let all = self.mail.inside(|inside| inside.folders.get(&self.selected).cloned().unwrap_or_default());
+        for There { uid, flags, .. } in all {
+            each(Summary { uid, flags, ..Summary::default() });
+        }
+        ready(Ok(Changes::All))
+    }
+
+    fn begin_bodies<'a>(&'a mut self, uids: &'a [u32]) -> Boxed<'a, Result<(), StoreError>> {
+        let all = self.mail.inside(|inside| inside.folders.get(&self.selected).cloned().unwrap_or_default());
+        for There { uid, flags, bytes } in all.into_iter().filter(|message| uids.contains(&message.uid)) {
+            self.pieces.push_back(Piece::Begin(bytes.len() as u64));
+            // In two parts, as a network may cut them.
+            let (one, two) = bytes.split_at(bytes.len() / 2);
+            self.pieces.extend([one, two].map(|part| Piece::Data(part.to_vec())));
+            self.pieces.push_back(Piece::End(Summary { uid, flags, ..Summary::default() }));
+        }
+        ready(Ok(()))
+    }
+
+    fn next_piece(&mut self) -> Boxed<'_, Result<Option<Piece>, StoreError>> {
+        ready(Ok(self.pieces.pop_front()))
+    }
+
+    fn rename<'a>(&'a mut self, from: &'a str, to: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        ready(self.change(|inside| match inside.folders.remove(from) {
+            Some(messages) => {
+                inside.folders.insert(to.to_owned(), messages);
+                let number = inside.validities.get(from).copied().unwrap_or_else(|| validity(from));
+                inside.validities.insert(to.to_owned(), number);
+                Ok(())
+            }
+            None => Err(StoreError::NoFolder(from.to_owned())),
+        }))
+    }
+
+    fn delete<'a>(&'a mut self, folder: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        ready(self.change(|inside| match inside.folders.remove(folder) {
+            Some(_) => Ok(()),
+            None => Err(StoreError::NoFolder(folder.to_owned())),
+        }))
+    }
+
+    fn subscribe<'a>(&'a mut self, _: &'a str, _: bool) -> Boxed<'a, Result<(), StoreError>> {
+        ready(Ok(()))
     }
 
     fn headers_above<'a>(
@@ -164,10 +255,15 @@ impl MailStore for Connection {
 
     fn headers_of<'a>(
         &'a mut self,
-        _: &'a [u32],
+        uids: &'a [u32],
         _: &'a [&'a str],
-        _: &'a mut (dyn FnMut(Summary) + Send),
+        each: &'a mut (dyn FnMut(Summary) + Send),
     ) -> Boxed<'a, Result<(), StoreError>> {
+        let all = self.mail.inside(|inside| inside.folders.get(&self.selected).cloned().unwrap_or_default());
+        for message in all.into_iter().filter(|message| uids.contains(&message.uid)) {
+            let (uid, flags, header) = (message.uid, message.flags, message.bytes);
+            each(Summary { uid, flags, header, ..Summary::default() });
+        }
         ready(Ok(()))
     }
 
@@ -189,7 +285,19 @@ impl MailStore for Connection {
         assert_eq!(bytes.len() as u64, new.size, "the size announced is the size sent");
         let flags = new.flags.to_vec();
         ready(read.and_then(|_| {
-            self.change(|inside| Ok(Some(Placed { validity: 1, uid: put(inside, new.folder, flags, bytes) })))
+            self.change(|inside| {
+                if !inside.folders.contains_key(new.folder) {
+                    return Err(StoreError::NoFolder(new.folder.to_owned()));
+                }
+                Ok(Some(Placed {
+                    validity: inside
+                        .validities
+                        .get(new.folder)
+                        .copied()
+                        .unwrap_or_else(|| validity(new.folder)),
+                    uid: put(inside, new.folder, flags, bytes),
+                }))
+            })
         }))
     }
 
@@ -224,13 +332,19 @@ impl MailStore for Connection {
     ) -> Boxed<'a, Result<Option<Carried>, StoreError>> {
         let from = self.selected.clone();
         ready(self.change(|inside| {
+            if !inside.folders.contains_key(to) {
+                return Err(StoreError::NoFolder(to.to_owned()));
+            }
             let all = std::mem::take(inside.folders.entry(from.clone()).or_default());
             let (moved, stay): (Vec<_>, Vec<_>) = all.into_iter().partition(|m| uids.contains(&m.uid));
             inside.folders.insert(from, stay);
+            let mut carried = Carried { validity: validity(to), uids: Vec::new() };
             for message in moved {
-                put(inside, to, message.flags, message.bytes);
+                let new = put(inside, to, message.flags, message.bytes);
+                carried.uids.push((message.uid, new));
             }
-            Ok(None)
+            carried.validity = inside.validities.get(to).copied().unwrap_or(carried.validity);
+            Ok(Some(carried))
         }))
     }
 

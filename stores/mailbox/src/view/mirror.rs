@@ -302,6 +302,26 @@ impl View {
         })
     }
 
+    pub(crate) fn links_of(
+        &self,
+        pairing: FolderId,
+        there: &UidRanges,
+    ) -> std::result::Result<Vec<Link>, MailboxError> {
+        self.read(|sql| {
+            let mut select = sql.prepare_cached(&format!(
+                "{LINK} WHERE l.pairing = ?1 AND l.there BETWEEN ?2 AND ?3 ORDER BY l.there"
+            ))?;
+            let mut links = Vec::new();
+            for (first, last) in there.spans() {
+                let rows = select.query_map(params![signed(pairing.0), first, last], link)?;
+                for row in rows {
+                    links.push(row?);
+                }
+            }
+            Ok(links)
+        })
+    }
+
     pub(crate) fn pending(
         &self,
         account: &AccountId,

@@ -92,24 +92,29 @@ impl ImapStore {
         let limit = self.limits.answer;
         self.ask(request, limit, |said| {
             if let Untagged::StatusOf { items, .. } = said {
-                let mut status = FolderStatus::default();
-                for (item, n) in items {
-                    let short = u32::try_from(n).unwrap_or(u32::MAX);
-                    match item {
-                        StatusItem::Messages => status.messages = short,
-                        StatusItem::UidNext => status.next = short,
-                        StatusItem::UidValidity => status.validity = short,
-                        StatusItem::Unseen => status.unseen = short,
-                        StatusItem::HighestModSeq => status.modseq = Some(n),
-                        _ => {}
-                    }
-                }
-                told = Some(status);
+                told = Some(status(items));
             }
         })
         .await?;
         told.ok_or(StoreError::Unavailable("the server told no numbers of the folder".to_owned()))
     }
+}
+
+/// Numbers of a folder as STATUS told them.
+pub(super) fn status(items: Vec<(StatusItem, u64)>) -> FolderStatus {
+    let mut status = FolderStatus::default();
+    for (item, n) in items {
+        let short = u32::try_from(n).unwrap_or(u32::MAX);
+        match item {
+            StatusItem::Messages => status.messages = short,
+            StatusItem::UidNext => status.next = short,
+            StatusItem::UidValidity => status.validity = short,
+            StatusItem::Unseen => status.unseen = short,
+            StatusItem::HighestModSeq => status.modseq = Some(n),
+            _ => {}
+        }
+    }
+    status
 }
 
 fn folder(listed: Listed, extended: bool, subscribed: Option<&HashSet<String>>) -> Folder {

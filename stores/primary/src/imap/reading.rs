@@ -6,7 +6,7 @@ use crate::store::{StoreError, Summary};
 use std::time::Duration;
 use tokio::time::Instant;
 use words_imap::client::{Fetched, Untagged};
-use words_imap::{Flag, Section, SequenceSet, Status};
+use words_imap::{Section, SequenceSet, Status};
 
 /// UIDs that one search may find.
 const FOUND_MAX: usize = 5_000_000;
@@ -134,11 +134,10 @@ impl ImapStore {
     }
 }
 
-fn summary(mut fetched: Fetched) -> Summary {
+pub(super) fn summary(mut fetched: Fetched) -> Summary {
     let header = fetched.sections.iter_mut().find(|(label, _)| label.starts_with("BODY[HEADER"));
     let header = header.and_then(|(_, content)| content.take()).unwrap_or_default();
-    let mut flags = fetched.flags.unwrap_or_default();
-    flags.retain(|flag| *flag != Flag::Recent);
+    let flags = super::following::kept(fetched.flags.unwrap_or_default());
     Summary {
         uid: fetched.uid.unwrap_or(0),
         flags,
@@ -146,5 +145,6 @@ fn summary(mut fetched: Fetched) -> Summary {
         size: fetched.size.unwrap_or(0),
         header,
         cut: fetched.cut,
+        modseq: fetched.modseq,
     }
 }
