@@ -49,11 +49,34 @@ fn own_name(node: &str, found: Result<Rows, NameError>) -> Finding {
     }
 }
 
-/// No answer is no finding about the record, and one about our name servers.
+/// No answer is no finding about the record; about the name servers there is one of its own.
 pub(super) fn unanswered(about: String, why: &NameError) -> Finding {
-    Finding::warn(about, why.to_string())
-        .today("mail goes on; what needs the DNS waits: outgoing mail, SPF and DKIM of what comes in")
-        .mend("look at /etc/resolv.conf, or name a working server: [node] name_server")
+    Finding::unseen(about, why.to_string())
+}
+
+/// Topic `dns`.
+pub(super) fn name_servers(patient: Arc<Patient>) -> Boxed<'static, Vec<Finding>> {
+    Box::pin(async move {
+        let mut names = vec![patient.configuration.node.name.clone()];
+        names.extend(patient.configuration.domains.iter().map(|domain| domain.domain.name.clone()));
+        let mut silent = None;
+        for name in &names {
+            match patient.ask(name, Kind::Mx).await {
+                Err(NameError::Temporary(why)) => _ = silent.get_or_insert(format!("{name}: {why}")),
+                Ok(_) | Err(NameError::NotFound) => return vec![judge_servers(None)],
+            }
+        }
+        vec![judge_servers(silent)]
+    })
+}
+
+fn judge_servers(silent: Option<String>) -> Finding {
+    match silent {
+        None => Finding::ok("name servers", "answer"),
+        Some(why) => Finding::fail("name servers", format!("do not answer: {why}"))
+            .today("outgoing mail and notices wait; SPF, DKIM and DMARC of what comes in cannot be judged; mail is taken in all the same")
+            .mend("look at /etc/resolv.conf, or name a working server: [node] name_server = \"…\""),
+    }
 }
 
 fn judge_mx(domain: &str, mx: Result<Rows, NameError>, node: &str, round: Option<&str>) -> Vec<Finding> {
@@ -107,29 +130,23 @@ fn judge_mx(domain: &str, mx: Result<Rows, NameError>, node: &str, round: Option
                 .mend(format!("remove: {domain}. IN MX {preference} {other}.")),
         });
     }
-    if us.is_some() && primary.is_none() && round.is_some() && others.is_empty() {
-        let round = round.unwrap_or_default();
-        found.push(
-            Finding::ok(
-                format!("way round us for {domain}"),
-                "none; while this machine is down senders wait and come back",
-            )
-            .mend(format!(
-                "if mail shall go round it then: {domain}. 3600 IN MX 20 {round}.   (see: stormpost bypass)"
-            )),
-        );
+    if us.is_some() && primary.is_none() && others.is_empty() {
+        found.extend(round.map(|round| no_way_round(domain, round)));
     }
-    if rows.ttl > TTL_MAX {
-        found.push(
-            Finding::warn(format!("how long the MX of {domain} is remembered"), format!("{} s", rows.ttl))
-                .today(format!(
-                    "a change of it is seen by everybody only after {} hours",
-                    rows.ttl.div_ceil(3_600)
-                ))
-                .mend(ours),
-        );
-    }
+    found.extend((rows.ttl > TTL_MAX).then(|| remembered_long(domain, rows.ttl).mend(ours)));
     found
+}
+
+fn no_way_round(domain: &str, round: &str) -> Finding {
+    let words = "none; while this machine is down senders wait and come back";
+    Finding::ok(format!("way round us for {domain}"), words).mend(format!(
+        "if mail shall go round it then: {domain}. 3600 IN MX 20 {round}.   (see: stormpost bypass)"
+    ))
+}
+
+fn remembered_long(domain: &str, ttl: u32) -> Finding {
+    Finding::warn(format!("how long the MX of {domain} is remembered"), format!("{ttl} s"))
+        .today(format!("a change of it is seen by everybody only after {} hours", ttl.div_ceil(3_600)))
 }
 
 /// Topic `reverse`.
@@ -234,7 +251,7 @@ mod tests {
             ),
             (right().mx("example.org", 30, "old.example.net"), vec![(warn, "old.example.net is neither")]),
             (right().ttl("example.org", Kind::Mx, 86_400), vec![(ok, "10 mx"), (warn, "86400 s")]),
-            (none().silent("example.org", Kind::Mx), vec![(warn, "no answer from the DNS")]),
+            (none().silent("example.org", Kind::Mx), vec![(Grade::Unseen, "no answer from the DNS")]),
         ] {
             let found = mx(facts).await;
             let fits = found.len() == expected.len()
@@ -253,12 +270,12 @@ mod tests {
             (none().ptr("192.0.2.7", "host7.isp.example"), true, true, Grade::Warn, "not mx.example.org"),
             (none(), false, true, Grade::Fail, "it has none"),
             (none(), false, false, Grade::Warn, "it has none"),
-            (none().silent(&reverse(ip), Kind::Name), false, true, Grade::Warn, "no answer"),
+            (none().silent(&reverse(ip), Kind::Name), false, true, Grade::Unseen, "no answer"),
         ] {
             let found = judge_reverse(ip, facts.ask(&reverse(ip), Kind::Name).await, back, US, sends);
             assert_eq!(found.grade, grade, "{found:?}");
             assert!(found.words.contains(words), "{found:?}");
-            assert!(grade == Grade::Ok || found.mend.is_some() && found.today.is_some(), "{found:?}");
+            assert!(grade <= Grade::Unseen || found.mend.is_some() && found.today.is_some(), "{found:?}");
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn files(patient: Arc<Patient>) -> Boxed<'static, Vec<Finding>> {
 fn of(fault: Fault) -> Finding {
     let finding = match fault.severity {
         Severity::Error => Finding::fail("check", fault.words)
-            .today("the node does not start or work so at its next restart"),
+            .today("the node does not start so at its next restart, or is not safe to run"),
         Severity::Warning => Finding::warn("check", fault.words),
     };
     match fault.hint {
@@ -100,7 +100,7 @@ mod tests {
         let days = |n: u64| Duration::from_secs(n * 86_400);
         assert_eq!(judge_table("t", days(10), true).grade, Grade::Ok);
         assert!(judge_table("t", days(200), true).today.unwrap().contains("550"));
-        let coverage = |able, accounts| Coverage { able, accounts, ..Coverage::default() };
+        let coverage = |able, accounts| Coverage { able, accounts };
         for (coverage, has_primary, grade) in [
             (coverage(5, 5), true, Grade::Ok),
             (coverage(0, 5), false, Grade::Ok),

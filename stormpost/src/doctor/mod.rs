@@ -84,6 +84,7 @@ pub const TOPICS: &[Topic] = &[
     Topic { name: "room", needs: Needs::Machine, look: room::look },
     Topic { name: "clock", needs: Needs::Others, look: clock::look },
     Topic { name: "doors", needs: Needs::Others, look: doors::look },
+    Topic { name: "dns", needs: Needs::Others, look: domains::name_servers },
     Topic { name: "mx", needs: Needs::Others, look: domains::exchangers },
     Topic { name: "reverse", needs: Needs::Others, look: domains::reverse_names },
     Topic { name: "spf", needs: Needs::Others, look: sender::spf },

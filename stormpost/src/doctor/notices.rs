@@ -54,11 +54,7 @@ pub(super) fn look(patient: Arc<Patient>) -> Boxed<'static, Vec<Finding>> {
         };
         match &patient.ledger {
             Ok(reader) => found.extend(judge(&ways, &told(reader, patient.now), patient.now)),
-            Err(why) if ways.is_empty() => found.extend(
-                judge(&ways, &Told::default(), patient.now)
-                    .into_iter()
-                    .map(|finding| Finding { words: format!("{}; {why}", finding.words), ..finding }),
-            ),
+            Err(_) if ways.is_empty() => found.extend(judge(&ways, &Told::default(), patient.now)),
             Err(why) => found.push(Finding::unseen("notices", why)),
         }
         found

@@ -197,8 +197,8 @@ fn when_gone(out: &mut String, configuration: &Configuration, round: &[(&str, St
             ),
         );
     }
-    line(out, "  (their own program's settings, or web mail there; best: a name of your own that");
-    line(out, "  you can point elsewhere, such as imap.your-domain, in peace already)");
+    line(out, "  (or web mail there; a name of your own that can be pointed elsewhere, such as");
+    line(out, "  imap.your-domain, is best set up in peace)");
     line(out, "5 What waited on this machine is on its disk: keep the disk, and its key file");
 }
 
