@@ -15,6 +15,7 @@ pub mod judges;
 pub mod lab;
 pub mod load;
 pub mod maildrop;
+pub mod object_store;
 pub mod names;
 pub mod pebble;
 pub mod ports;

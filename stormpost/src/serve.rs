@@ -4,13 +4,14 @@ use crate::acme::Acme;
 use crate::certificates::Certificates;
 use crate::command::ServeArguments;
 use crate::compose::doors::Ground;
+use crate::compose::offsite::{OffsiteCopy, OffsiteView};
 use crate::compose::owed::{self, Reconciled};
 use crate::compose::primaries::Primaries;
 use crate::compose::sign_in::Reception;
 use crate::compose::stores::Stores;
 use crate::compose::upkeep::Upkeep;
 use crate::compose::writers::Writers;
-use crate::compose::{deliver, doors, format, heartbeat, notices, spool, stores, transport};
+use crate::compose::{deliver, doors, elsewhere, format, heartbeat, notices, spool, stores, transport};
 use crate::configuration::{Configuration, EdgePlace};
 use crate::control::answer::{self, Answers};
 use crate::edge::{self, EdgeView, Knowing, Supervisor, TakenIn};
@@ -21,7 +22,7 @@ use crate::systemd::{Overseer, Phase};
 use anyhow::{Context, Result, anyhow};
 use roads_deliver::{Deliver, QueueView};
 use roads_mirror::{Mirror, MirrorOptions, MirrorParts, Prover};
-use roads_notify::Notify;
+use roads_notify::{Notify, Worry};
 use roads_watch::Watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -316,10 +317,10 @@ impl Roads {
             stores.directory.clone(),
             stores.ledger.clone(),
             primaries.clone(),
-            self.world.clock.clone(),
+            &self.world,
             configuration.node.name.clone(),
-        ));
             configuration.limits.sign_in(),
+        ));
         self.watch(configuration, stores, &primaries);
         let queue = self.deliver(configuration, stores, &primaries)?;
         let prover = self.mirror(configuration, stores, &primaries, queue.clone());
@@ -333,7 +334,9 @@ impl Roads {
         };
         self.running.spawn(upkeep.run(self.stop.clone()));
         let waiting = queue.clone();
-        let answers = self.control(configuration, stores, queue, prover).await?;
+        let offsite = self.offsite(configuration, stores)?;
+        let looks = (prover, offsite);
+        let answers = self.control(configuration, stores, queue, looks, &primaries).await?;
         self.notify(configuration, stores, answers.clone())?;
         let imap =
             doors::imap(&self.world, configuration, stores, certificate.clone(), reception.clone()).await?;
@@ -426,11 +429,24 @@ impl Roads {
     }
 
     fn notify(&mut self, configuration: &Configuration, stores: &Stores, answers: Answers) -> Result<()> {
+        let receivers = notices::receivers(&self.world, configuration)?;
+        let certificates = notices::Certificates {
+            configuration: Arc::new(configuration.clone()),
+            clock: self.world.clock.clone(),
+        };
+        let worry = Worry {
+            world: self.world.clone(),
+            ledger: stores.ledger.clone(),
+            node: configuration.node.name.clone(),
+            couriers: receivers.others.clone(),
+            concerns: Arc::new(certificates),
+        };
+        self.running.spawn(worry.run(self.stop.clone()));
         let notify = Notify {
             world: self.world.clone(),
             ledger: stores.ledger.clone(),
             node: configuration.node.name.clone(),
-            receivers: notices::receivers(&self.world, configuration)?,
+            receivers,
             repeat: configuration.notify.repeat,
             backlog: Arc::new(notices::Waiting { answers: answers.clone() }),
         };
@@ -492,8 +508,16 @@ impl Roads {
         configuration: &Configuration,
         stores: &Stores,
         queue: QueueView,
-        prover: Prover,
+        (prover, offsite): (Prover, Option<OffsiteView>),
+        primaries: &Arc<Primaries>,
     ) -> Result<Answers> {
+        let renewal = match Acme::open(&self.world, configuration)? {
+            Some((acme, renewal)) => {
+                self.running.spawn(acme.run(self.stop.clone()));
+                Some(renewal)
+            }
+            None => None,
+        };
         let answers = Answers::new(answer::Parts {
             world: self.world.clone(),
             configuration: Arc::new(configuration.clone()),
@@ -503,15 +527,11 @@ impl Roads {
             directory: stores.directory.clone(),
             queue,
             prover,
+            offsite,
+            ask: Arc::new(deliver::Look::new(primaries.clone(), stores.trace_key.clone())),
+            renewal,
         });
         self.running.spawn(answers.latest().follow(self.stop.clone()));
-        let renewal = match Acme::open(&self.world, configuration)? {
-            Some((acme, renewal)) => {
-                self.running.spawn(acme.run(self.stop.clone()));
-                Some(renewal)
-            }
-            None => None,
-        };
         let node = &configuration.node;
         let reports = Reports::new(&self.world, &stores.ledger, &node.name, node.data.clone());
         self.running.spawn(reports.follow(self.stop.clone()));
@@ -521,9 +541,29 @@ impl Roads {
         let most = configuration.limits.control_connections;
         self.running.spawn(answer::serve(answers.clone(), listener, most, self.stop.clone()));
         Ok(answers)
-            offsite,
-            ask: Arc::new(deliver::Look::new(primaries.clone(), stores.trace_key.clone())),
-            renewal,
+    }
+
+    /// The copy elsewhere, on a thread of its own.
+    fn offsite(&mut self, configuration: &Configuration, stores: &Stores) -> Result<Option<OffsiteView>> {
+        let Some(offsite) = configuration.offsite.as_ref().filter(|offsite| !offsite.every.is_zero()) else {
+            return Ok(None);
+        };
+        let keys = stores::keys(&self.world, configuration)?;
+        let backup = elsewhere::backup(&self.world, configuration, keys, offsite.keep);
+        let place = elsewhere::place(&self.world, &offsite.to, configuration.s3.as_ref());
+        let place = place.map_err(|why| anyhow!("[offsite]: {why}"))?;
+        let journal = stores.journal.clone();
+        let copy = OffsiteCopy::new(backup, place, offsite, Arc::new(move || journal.written().records));
+        let (view, stop) = (copy.view(), self.stop.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("starting the copy elsewhere")?;
+        self.running.spawn(async move {
+            let copying = tokio::task::spawn_blocking(move || runtime.block_on(copy.run(stop)));
+            if let Err(fault) = copying.await {
+                tracing::error!(%fault, "the copy elsewhere ended by a fault of its own");
+            }
+        });
+        Ok(Some(view))
     }
 
     /// The health page and the metrics.

@@ -139,10 +139,7 @@ impl Backup {
         };
         crash_point("backup.before_manifest");
         match write_manifest(place, &root, &manifest, true).await {
-            Err(PlaceError::Exists(_)) => {
-                let words = "another run wrote there at the same time; nothing is lost, run it again";
-                return Err(BackupError::Wrong(words.to_owned()));
-            }
+            Err(PlaceError::Exists(_)) => return Err(BackupError::Raced),
             written => written?,
         }
         crash_point("backup.after_manifest");

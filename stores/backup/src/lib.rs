@@ -52,6 +52,9 @@ pub enum BackupError {
         /// What is wrong.
         why: String,
     },
+    /// Another run wrote there at the same time.
+    #[error("another run wrote there at the same time; nothing is lost, run it again")]
+    Raced,
     /// Anything that a person must set right, in words.
     #[error("{0}")]
     Wrong(String),
@@ -60,7 +63,10 @@ pub enum BackupError {
 impl BackupError {
     /// Whether doing it again later may help by itself.
     pub fn may_pass(&self) -> bool {
-        matches!(self, BackupError::Place(PlaceError::Trouble(_)) | BackupError::Disk { .. })
+        matches!(
+            self,
+            BackupError::Place(PlaceError::Trouble(_)) | BackupError::Disk { .. } | BackupError::Raced
+        )
     }
 }
 

@@ -20,6 +20,7 @@ mod mime;
 mod package;
 mod peace;
 mod reading;
+mod restore;
 mod scene;
 mod the_lab;
 mod upgrade;

@@ -1,7 +1,7 @@
 //! Continuity events and the comparison that closes them.
 
-use super::output::{moment, span};
-use super::{Desk, Ended, code};
+use super::output::{moment, parse_moment, span};
+use super::{Desk, Ended, Failure, code};
 use crate::control::protocol::{EventShown, Item, Request};
 use clap::{Args, Subcommand};
 use words_mail::{EventId, PrimaryId};
@@ -35,6 +35,9 @@ pub struct ReconcileArguments {
     /// This event instead of the latest.
     #[arg(long, value_name = "NUMBER")]
     event: Option<u64>,
+    /// Everything accepted since then instead of an event: 2h (ago), 2026-11-22, 2026-11-22T10:42 (UTC).
+    #[arg(long, value_name = "WHEN", conflicts_with = "event")]
+    since: Option<String>,
 }
 
 pub(super) fn run(desk: &Desk, verb: EventVerb) -> Ended {
@@ -50,7 +53,15 @@ pub(super) fn run(desk: &Desk, verb: EventVerb) -> Ended {
 pub(super) fn reconcile(desk: &Desk, arguments: ReconcileArguments) -> Ended {
     let primary = arguments.primary.map(PrimaryId);
     let event = arguments.event.map(EventId);
-    let (items, words) = desk.call(Request::Reconcile { primary, event })?;
+    let request = match arguments.since {
+        None => Request::Reconcile { primary, event },
+        Some(since) => {
+            let since =
+                parse_moment(&since, desk.now()).map_err(|words| Failure { code: code::USAGE, words })?;
+            Request::ReconcileSince { primary, since }
+        }
+    };
+    let (items, words) = desk.call(request)?;
     let code = show_all(desk, items, true);
     words.lines().for_each(|line| desk.output.say(line));
     Ok(code)
@@ -113,7 +124,12 @@ fn show(desk: &Desk, shown: &EventShown) {
     let out = desk.output;
     let event = &shown.event;
     let ended = event.closed.map_or_else(|| "open".to_owned(), |t| format!("closed {} UTC", moment(t)));
-    out.say(&format!("event {} of {}: began {} UTC, {ended}", event.id, event.primary, moment(event.began)));
+    match event.id {
+        EventId(0) => out.say(&format!("{} since {} UTC", event.primary, moment(event.began))),
+        id => {
+            out.say(&format!("event {id} of {}: began {} UTC, {ended}", event.primary, moment(event.began)))
+        }
+    }
     let orders: Vec<Vec<String>> = shown
         .orders
         .iter()

@@ -2,6 +2,7 @@
 //! work without one take the data folder's lock and work on the files.
 
 mod account;
+mod backup;
 mod certificate;
 mod decide;
 mod dkim;
@@ -12,6 +13,8 @@ mod output;
 mod page;
 mod quarantine;
 mod queue;
+mod redeliver;
+mod restore;
 mod status;
 mod trace;
 
@@ -246,9 +249,44 @@ pub enum Verb {
     /// The journal: every accepted message.
     #[command(subcommand)]
     Journal(journal::JournalVerb),
+    /// Copy everything to another place, while the node runs.
+    #[command(
+        long_about = "Copies journal, ledger, mailbox log, directory, configuration and signing keys to a folder or an object store, \
+                      encrypted with the key that they are encrypted with here; the key itself is never in it. Only what is \
+                      new is copied. The run counts when its manifest is written, at its very end: one that breaks off \
+                      leaves the backup before as good as it was. What was erased here goes from all earlier backups too. \
+                      Exit code 4 when something of what was copied is damaged here already.",
+        after_long_help = "Examples:\n  stormpost backup --to /mnt/elsewhere/stormpost\n  stormpost backup --to s3://mail-backup/mx1 --keep \
+                           30\n  stormpost backup list --from /mnt/elsewhere/stormpost\n  stormpost backup verify"
+    )]
+    Backup(backup::BackupArguments),
+    /// Bring a copy back, into a new data folder.
+    #[command(
+        long_about = "Brings a copy back into a folder that is not there yet or empty. Key, format and every hash are looked at \
+                      first; it is put together beside the folder and gets there at once. Afterwards `serve` starts from \
+                      it. What was handed over after the copy was made is asked about at the primary before anything is \
+                      sent, so nothing arrives there twice; what was accepted after the copy was made is not here.",
+        after_long_help = "Example:\n  stormpost restore --from /mnt/elsewhere/stormpost --data /var/lib/stormpost --key-file \
+                           /root/stormpost.key"
+    )]
+    Restore(restore::RestoreArguments),
+    /// Hand over again what a primary lost after it had taken it.
+    #[command(
+        long_about = "For a primary that lost mail it had taken: looks for everything that was handed over since then in its \
+                      mailboxes, by trace id, and hands over again what is not there, once. What people removed here stays \
+                      removed; what they removed there since comes back, so look at --dry-run first. May be repeated and \
+                      broken off at any time. Mail is kept as long as `[retention] settled` says. Exit code 4 when something \
+                      is missing and was not handed over.",
+        after_long_help = "Examples:\n  stormpost redeliver --since 2026-11-21T08:00 --dry-run\n  stormpost redeliver --since 2d --reason \
+                           \"restored from the backup of Friday\""
+    )]
+    Redeliver(redeliver::RedeliverArguments),
     /// The notices that people get.
     #[command(subcommand)]
     Notice(notice::NoticeVerb),
+    /// The certificates that are shown at the doors.
+    #[command(subcommand)]
+    Certificate(certificate::CertificateVerb),
     /// Make a domain's signing key and print its DNS record.
     #[command(
         long_about = "Makes the key with which mail that people of the domain send from here is signed, unless it is there, and \
@@ -284,9 +322,6 @@ pub enum Verb {
     Demo(DemoArguments),
 }
 
-    /// The certificates that are shown at the doors.
-    #[command(subcommand)]
-    Certificate(certificate::CertificateVerb),
 /// `stormpost serve`.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct ServeArguments {
@@ -388,7 +423,11 @@ fn run(cli: Cli, programs: Programs) -> Ended {
         Verb::Queue(verb) => queue::run(&desk, verb),
         Verb::Quarantine(verb) => quarantine::run(&desk, verb),
         Verb::Journal(verb) => journal::run(&desk, verb),
+        Verb::Backup(arguments) => backup::run(&desk, arguments),
+        Verb::Restore(arguments) => restore::run(&desk, &arguments),
+        Verb::Redeliver(arguments) => redeliver::run(&desk, arguments),
         Verb::Notice(verb) => notice::run(&desk, verb),
+        Verb::Certificate(verb) => certificate::run(&desk, verb),
         Verb::Dkim(arguments) => dkim::run(&desk, &arguments),
         Verb::Retire(arguments) => retire::run(&desk, &arguments),
         Verb::Lines(arguments) => init::lines::run(&desk, &arguments),
@@ -413,6 +452,11 @@ impl Desk {
         Ok(configuration)
     }
 
+    /// Whether there is a configuration at all.
+    pub(crate) fn has_configuration(&self) -> bool {
+        self.config.is_file()
+    }
+
     /// Calls the node, and gives what it answered and its last words. Progress goes to stderr.
     pub(crate) fn call(&self, request: Request) -> Result<(Vec<Item>, String), Failure> {
         let socket = self.configuration()?.control_socket();
@@ -427,7 +471,6 @@ impl Desk {
 
     /// The present moment.
     pub(crate) fn now(&self) -> Time {
-        Verb::Certificate(verb) => certificate::run(&desk, verb),
         crate::world::SystemClock.now()
     }
 

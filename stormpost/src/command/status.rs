@@ -99,6 +99,9 @@ fn show(desk: &Desk, status: &Status) {
     for (log, health) in status.disk.logs.iter().filter(|(_, health)| *health != "open") {
         out.say(&format!("          {log}: {health}"));
     }
+    if let Some(offsite) = &status.offsite {
+        out.say(&format!("offsite   {}", offsite.words()));
+    }
     let coverage = status.coverage;
     out.say(&format!("coverage  {} of {} people could sign in here now", coverage.able, coverage.accounts));
     for warning in &status.warnings {

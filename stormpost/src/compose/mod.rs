@@ -2,17 +2,20 @@
 
 pub mod deliver;
 pub mod doors;
+pub mod elsewhere;
 pub mod format;
 pub mod heartbeat;
 pub mod notices;
+mod object_store;
+pub mod offsite;
 pub mod owed;
 pub mod own_certificate;
+mod pass;
 pub mod primaries;
+mod questions;
 pub mod relays;
 pub mod sign_in;
-mod pass;
 pub mod spool;
-mod questions;
 pub mod stores;
 pub mod transport;
 pub mod upkeep;

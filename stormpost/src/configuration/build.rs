@@ -3,14 +3,15 @@
 use super::acme::{AcmeSettings, acme};
 use super::filter::filter;
 use super::notices::{check_notices, notices};
+use super::offsite::{offsite, s3};
 use super::outbound::outbound;
 use super::reader::{At, Reader, Section, parse_address};
 use super::source::{Fault, Faults, Source};
 use super::trusted::{devices, relay};
 use super::{
     Configuration, DeliverKind, DkimSettings, DomainSettings, EdgePlace, Limits, Listen, Login, MailServer,
-    MailboxLogin, MailboxServer, Node, PrimarySettings, Retention, Secret, SecretSource,
-    ServerPlace, TenantSettings, TlsFiles, TlsWanted, TrustWanted, nearest,
+    MailboxLogin, MailboxServer, Node, PrimarySettings, Retention, Secret, SecretSource, ServerPlace,
+    TenantSettings, TlsFiles, TlsWanted, TrustWanted, nearest,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -89,6 +90,8 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
         filter,
         devices,
         retention,
+        offsite: offsite(&top),
+        s3: s3(&top),
         limits,
     })
 }
@@ -165,10 +168,6 @@ fn listen(section: &Section<'_>, data: &Path) -> Listen {
     listen
 }
 
-fn tls_files(section: &Section<'_>) -> Option<TlsFiles> {
-    let certificate = section.needed("certificate").and_then(|_| section.path("certificate"));
-    let key = section.needed("key").and_then(|_| section.path("key"));
-    Some(TlsFiles { certificate: certificate?.value, key: key?.value })
 /// Where the certificate comes from: its files, or an authority that is asked. `None` only with an error reported.
 fn certificate(top: &Section<'_>, name: &str) -> (Option<Option<TlsFiles>>, Option<Option<AcmeSettings>>) {
     let Some(section) = top.table("tls", "tls") else { return (Some(None), Some(None)) };
@@ -183,6 +182,10 @@ fn certificate(top: &Section<'_>, name: &str) -> (Option<Option<TlsFiles>>, Opti
     }
 }
 
+fn tls_files(section: &Section<'_>) -> Option<TlsFiles> {
+    let certificate = section.needed("certificate").and_then(|_| section.path("certificate"));
+    let key = section.needed("key").and_then(|_| section.path("key"));
+    Some(TlsFiles { certificate: certificate?.value, key: key?.value })
 }
 
 /// Registers a name; a second mention is an error that shows the first.
@@ -616,12 +619,12 @@ fn limits(section: &Section<'_>) -> Limits {
     if password_memory > stores_directory::DIGEST_AGE_MAX {
         let words =
             "password_memory must be at most 15m: a password changed elsewhere must count here by then";
+        section.fault(Fault::error(section.span_of("password_memory"), words));
+    }
     let sign_in_age = duration("sign_in_age", "1s");
     if sign_in_age > rules_signin::EVIDENCE_SERVES {
         let words = "sign_in_age must be at most 15m: somebody who was shut out at the primary must be out here by then";
         section.fault(Fault::error(section.span_of("sign_in_age"), words));
-    }
-        section.fault(Fault::error(section.span_of("password_memory"), words));
     }
     Limits {
         connections: count("connections", many) as usize,
@@ -660,12 +663,12 @@ fn limits(section: &Section<'_>) -> Limits {
         sign_in_failures_per_session: count("sign_in_failures_per_session", 1_000) as u32,
         sign_in_window: duration("sign_in_window", "1s"),
         sign_in_timeout: duration("sign_in_timeout", "1s"),
+        password_checks: count("password_checks", 256) as usize,
+        password_memory,
         sign_in_age,
         wrong_passwords: count("wrong_passwords", 1_000) as u32,
         wrong_passwords_quiet: duration("wrong_passwords_quiet", "1s"),
         wrong_passwords_per_primary: count("wrong_passwords_per_primary", many) as u32,
-        password_checks: count("password_checks", 256) as usize,
-        password_memory,
         imap_connections: count("imap_connections", many) as usize,
         imap_connections_per_address: count("imap_connections_per_address", many) as u32,
         imap_connections_per_account: count("imap_connections_per_account", many) as u32,

@@ -5,6 +5,7 @@ mod acme;
 mod bounds;
 mod filters;
 mod here;
+mod offsite;
 mod outbound;
 mod page;
 mod primaries;
@@ -124,14 +125,14 @@ pub const PARTS: &[Part] = &[
          enough for other mail servers, not for people's mail programs. The files are reread when they change.",
     ),
     part(
-        "tenant",
-    part(
         "tls.acme",
         "[tls.acme]",
         "A certificate that is fetched from an authority (ACME, RFC 8555) and renewed by itself, instead of the files \
          above. Until the first one is there, the one signed by itself is shown. `stormpost certificate show` tells how it \
          stands; see docs/certificates.md.",
     ),
+    part(
+        "tenant",
         "[[tenant]]",
         "An organisation served here. With only one there is no need to name it: without any `[[tenant]]` there is one, \
          called `default`.",
@@ -226,6 +227,12 @@ pub const PARTS: &[Part] = &[
     ),
     part("retention", "[retention]", "How long things are kept after they have been settled."),
     part(
+        "offsite",
+        "[offsite]",
+        "Where copies of everything are kept, for the day this machine is lost with its disk; see docs/backup.md.",
+    ),
+    part("s3", "[s3]", "How the object store is spoken to that an `s3://` place is in."),
+    part(
         "limits",
         "[limits]",
         "The bounds. Over a bound the other side gets a temporary failure that says which; nothing accepted is ever \
@@ -261,6 +268,8 @@ const TOP: &[Key] = &[
     key("", "notify", Table, None, "Who is told."),
     key("", "filter", Table, None, "Who looks at mail before it is taken."),
     key("", "retention", Table, None, "How long things are kept."),
+    key("", "offsite", Table, None, "Where copies of everything are kept."),
+    key("", "s3", Table, None, "How an object store is spoken to."),
     key("", "limits", Table, None, "The bounds."),
 ];
 
@@ -273,6 +282,7 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
         primaries::PRIMARIES,
         outbound::OUTBOUND,
         filters::FILTERS,
+        offsite::OFFSITE,
         bounds::BOUNDS,
     ]
     .into_iter()

@@ -6,6 +6,7 @@ mod build;
 mod filter;
 mod keys;
 mod notices;
+mod offsite;
 mod outbound;
 mod reader;
 mod secret;
@@ -16,9 +17,10 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use acme::{AcmeChallenge, AcmeSettings};
 pub use filter::{Filter, FilterStands};
 pub use keys::{Key, Kind, PARTS, Part, keys, page};
-pub use acme::{AcmeChallenge, AcmeSettings};
+pub use offsite::{Offsite, S3Settings, bucket};
 pub use outbound::{Outbound, Trial};
 pub use secret::{Secret, SecretSource, read_private, reason};
 pub use source::{Fault, Faults, Place, Severity, Source, nearest, visible};
@@ -46,14 +48,14 @@ pub struct Configuration {
     pub node: Node,
     /// The doors.
     pub listen: Listen,
-    /// The certificate's files; none means one of our own.
+    /// The certificate's files; none means one that is fetched, or one of our own.
     pub tls: Option<TlsFiles>,
+    /// How one is fetched and renewed by itself.
+    pub acme: Option<AcmeSettings>,
     /// The organisations, at least one.
     pub tenants: Vec<TenantSettings>,
     /// The domains.
     pub domains: Vec<DomainSettings>,
-    /// How one is fetched and renewed by itself.
-    pub acme: Option<AcmeSettings>,
     /// The mail systems of record.
     pub primaries: Vec<PrimarySettings>,
     /// How mail leaves.
@@ -66,6 +68,10 @@ pub struct Configuration {
     pub devices: Option<DeviceParts>,
     /// How long things are kept.
     pub retention: Retention,
+    /// Where copies are kept.
+    pub offsite: Option<Offsite>,
+    /// How an object store is spoken to.
+    pub s3: Option<S3Settings>,
     /// The bounds.
     pub limits: Limits,
 }
@@ -377,11 +383,11 @@ pub struct Limits {
     pub sign_in_window: Duration,
     pub sign_in_timeout: Duration,
     pub password_checks: usize,
+    pub password_memory: Duration,
     pub sign_in_age: Duration,
     pub wrong_passwords: u32,
     pub wrong_passwords_quiet: Duration,
     pub wrong_passwords_per_primary: u32,
-    pub password_memory: Duration,
     pub imap_connections: usize,
     pub imap_connections_per_address: u32,
     pub imap_connections_per_account: u32,

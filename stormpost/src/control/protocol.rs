@@ -63,6 +63,27 @@ pub enum Request {
         /// For which event; none for the latest of each.
         event: Option<EventId>,
     },
+    /// Compare what was accepted since then, in no event in particular. `Progress`, then one [`Item::EventShown`] each, of
+    /// an event that has the number 0.
+    ReconcileSince {
+        /// Of which primary; none for all.
+        primary: Option<PrimaryId>,
+        /// Since when.
+        since: Time,
+    },
+    /// Hand over again what a primary lost. `Progress`, and one [`Item::Redelivered`] for each message that is not there.
+    Redeliver {
+        /// What was settled since then.
+        since: Time,
+        /// At which primary; none for the only one.
+        primary: Option<PrimaryId>,
+        /// Of which account; none for all.
+        account: Option<AccountId>,
+        /// Only look.
+        dry: bool,
+        /// Why.
+        reason: String,
+    },
     /// What became of messages. [`Item::Traced`] each, newest first.
     Trace(TraceQuery),
     /// Every account. [`Item::Account`] each.
@@ -120,6 +141,8 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// Fetch a new certificate from the authority. `Progress` first.
+    CertificateRenew,
     /// Send a test notice on every path.
     NoticeTest {
         /// Of which primary's notices; none for all.
@@ -141,8 +164,6 @@ pub enum Request {
     },
 }
 
-    /// Fetch a new certificate from the authority. `Progress` first.
-    CertificateRenew,
 /// A person's decision about a primary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decide {
@@ -371,6 +392,54 @@ pub enum Item {
     Imported(Imported),
     /// A message of the queue.
     Queued(Queued),
+    /// A message that was handed over, and is not there.
+    Redelivered(Redelivered),
+}
+
+/// A message that was handed over, and is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redelivered {
+    /// Which.
+    pub trace: TraceId,
+    /// For whom.
+    pub recipient: Address,
+    /// When that was settled.
+    pub settled: Time,
+    /// How it stands.
+    #[serde(flatten)]
+    pub standing: RedeliverStanding,
+}
+
+/// How a message stands that was handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "standing")]
+pub enum RedeliverStanding {
+    /// It is not there.
+    Missing,
+    /// It is being handed over again already.
+    UnderWay,
+    /// Its owner removed it here.
+    RemovedHere,
+    /// Its content was let go: it was settled too long ago, or erased.
+    NotKept,
+    /// Nobody could look.
+    CannotTell {
+        /// Why.
+        why: String,
+    },
+}
+
+impl RedeliverStanding {
+    /// In words that follow a number.
+    pub fn words(&self) -> &'static str {
+        match self {
+            RedeliverStanding::Missing => "missing",
+            RedeliverStanding::UnderWay => "handed over again already, and not settled yet",
+            RedeliverStanding::RemovedHere => "removed here by their owners, and left so",
+            RedeliverStanding::NotKept => "not kept any more, and not looked for",
+            RedeliverStanding::CannotTell { .. } => "could not be looked for",
+        }
+    }
 }
 
 /// How everything stands.
@@ -393,8 +462,14 @@ pub struct Status {
     /// The process that takes mail in; none when it is taken in by the one process that does everything.
     #[serde(default)]
     pub edge: Option<EdgeStatus>,
+    /// How the copy elsewhere stands; none when there is none.
+    #[serde(default)]
+    pub offsite: Option<OffsiteStanding>,
     /// Who could sign in here if the primaries were gone.
     pub coverage: Coverage,
+    /// The certificates, those shown at the doors first.
+    #[serde(default)]
+    pub certificates: Vec<CertificateState>,
     /// What somebody should see to, each in a sentence.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -467,9 +542,6 @@ pub struct PlaneStatus {
     pub detail: String,
     /// The order that put it into this state.
     #[serde(default)]
-    /// The certificates, those shown at the doors first.
-    #[serde(default)]
-    pub certificates: Vec<CertificateState>,
     pub order: Option<OrderNumber>,
 }
 

@@ -95,7 +95,11 @@ fn program(out: &mut Exposition, status: &Status) {
         let seconds = offsite.seconds_behind as f64;
         out.gauge("offsite_behind_seconds", "How old the copy elsewhere is.", seconds);
         let records = offsite.records_behind as f64;
-        out.gauge("offsite_behind_records", "Records of the journal that are not in the copy elsewhere.", records);
+        out.gauge(
+            "offsite_behind_records",
+            "Records of the journal that are not in the copy elsewhere.",
+            records,
+        );
         let failing = f64::from(u8::from(offsite.failing.is_some()));
         out.gauge("offsite_failing", "1 while the copy elsewhere cannot be brought up to now.", failing);
     }

@@ -15,6 +15,7 @@ mod notice;
 mod quarantine;
 mod queue;
 mod reconcile;
+mod redeliver;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -24,11 +25,11 @@ use latest::Settled;
 pub use latest::{Latest, Seen};
 
 use super::protocol::{Answer, Call, Item, Refused, Request};
-use crate::compose::stores::JournalDesk;
 use crate::acme::Renewal;
 use crate::compose::offsite::OffsiteView;
+use crate::compose::stores::JournalDesk;
 use crate::configuration::{Configuration, visible};
-use roads_deliver::QueueView;
+use roads_deliver::{Ask, QueueView};
 use roads_mirror::Prover;
 use roads_notify::Pulse;
 use std::sync::Arc;
@@ -66,13 +67,13 @@ pub struct Parts {
     pub queue: QueueView,
     /// Looks into the primaries.
     pub prover: Prover,
-}
     /// Looks at the copy elsewhere.
     pub offsite: Option<OffsiteView>,
     /// Looks for single messages there.
     pub ask: Arc<dyn Ask>,
     /// Renews the certificate, where an authority gives it.
     pub renewal: Option<Renewal>,
+}
 
 /// Answers what is asked over the control socket. Cheap to clone.
 #[derive(Clone)]
@@ -196,6 +197,10 @@ impl Answers {
             Request::EventList { limit } => self.event_list(limit, caller).await,
             Request::EventShow { event } => self.event_show(event, caller).await,
             Request::Reconcile { primary, event } => self.reconcile(primary, event, caller).await,
+            Request::ReconcileSince { primary, since } => self.reconcile_since(primary, since, caller).await,
+            Request::Redeliver { since, primary, account, dry, reason } => {
+                self.redeliver(redeliver::Wanted { since, primary, account, dry, reason }, caller).await
+            }
             Request::Trace(query) => self.trace(query, caller).await,
             Request::AccountList => self.account_list(caller).await,
             Request::AccountImport { accounts } => self.account_import(accounts, caller).await,
@@ -214,12 +219,12 @@ impl Answers {
             Request::ContentOpened { deed, trace, which, reason } => {
                 self.content_opened(deed, trace, which, &reason, caller).await
             }
+            Request::CertificateRenew => self.certificate_renew(caller).await,
             Request::NoticeTest { primary } => self.notice_test(primary, caller).await,
             Request::NoticeAck { event } => self.notice_ack(event, caller).await,
             Request::NoticeMute { primary, until, reason } => {
                 self.notice_mute(primary, until, reason, caller).await
             }
-            Request::CertificateRenew => self.certificate_renew(caller).await,
         }
     }
 

@@ -7,10 +7,12 @@ use roads_mirror::{Progress, Report};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
-use words_mail::{Event, EventId, PrimaryId};
+use words_mail::{Event, EventId, OrderNumber, PrimaryId, Time};
 
 /// Somebody who waits hears of it at least so often.
 const ALIVE: Duration = Duration::from_secs(15);
+/// The number of no event.
+const NO_EVENT: EventId = EventId(0);
 /// And not more often than this.
 const CALM: Duration = Duration::from_millis(200);
 
@@ -24,6 +26,36 @@ impl Answers {
         let events = self.to_reconcile(primary, event)?;
         let mut words = Vec::new();
         for event in events {
+            words.push(self.reconcile_one(event, caller).await?);
+        }
+        Ok(words.join("\n"))
+    }
+
+    /// Compares what was accepted since then, whether there was an event or not.
+    pub(crate) async fn reconcile_since(
+        &self,
+        primary: Option<PrimaryId>,
+        since: Time,
+        caller: &Caller,
+    ) -> Ended {
+        let all = self.parts.configuration.primaries.iter().map(|primary| primary.id.clone());
+        let meant = match primary {
+            Some(_) => vec![self.primary(primary.as_ref())?],
+            None => all.collect(),
+        };
+        let mut words = Vec::new();
+        for primary in meant {
+            let event = Event {
+                id: NO_EVENT,
+                primary,
+                opened_by: OrderNumber(0),
+                opened: since,
+                began: since,
+                returned_by: None,
+                closed_by: None,
+                closed: None,
+                planes: Vec::new(),
+            };
             words.push(self.reconcile_one(event, caller).await?);
         }
         Ok(words.join("\n"))
@@ -105,6 +137,12 @@ fn words(id: EventId, closed: bool, report: &Report, listed: usize) -> String {
         0 => String::new(),
         listed => format!("; a person must look at what is listed ({listed})"),
     };
+    if id == NO_EVENT {
+        let Report { doubled, primary, .. } = report;
+        return format!(
+            "{primary}: of {accepted} messages {settled} are settled, {waiting} wait, {lost} are lost, {doubled} are doubled{look}"
+        );
+    }
     match (closed, report.is_clean()) {
         (true, true) => format!("event {id}: all {accepted} messages are accounted for"),
         (true, false) => format!(

@@ -3,6 +3,7 @@
 use super::latest::{STALE, Seen};
 use super::queue::paused;
 use super::{Answers, No, off_loop};
+use crate::compose::offsite::{OffsiteStanding, OffsiteView};
 use crate::configuration::{PrimarySettings, write_size};
 use crate::control::protocol::{
     DiskStatus, EdgeStatus, Lag, Pinned, PlaneStatus, PrimaryStatus, QueueTotals, Status,
@@ -53,10 +54,11 @@ impl Answers {
             },
             disk: self.disk(now, counts.bytes),
             edge: parts.journal.edge().map(|edge| edge_status(edge.standing())),
+            offsite: parts.offsite.as_ref().map(OffsiteView::standing),
             coverage: parts.directory.coverage(),
+            certificates: crate::certificates::states(&parts.configuration),
             ..Status::default()
         };
-            certificates: crate::certificates::states(&parts.configuration),
         for settings in &parts.configuration.primaries {
             let lag = self.lag(settings, &counts);
             let look = Look { primary: &settings.id, in_force: &in_force, seen: &seen, now, lag };
@@ -65,10 +67,11 @@ impl Answers {
             status.primaries.insert(settings.id.0.clone(), primary);
         }
         status.warnings = self.warnings(&status, &in_force, &seen);
-        status.warnings.extend(self.pulse().warnings());
-        status.warnings.extend(counts.alarm);
         let troubles = status.certificates.iter().filter_map(|certificate| certificate.trouble(now));
         status.warnings.extend(troubles.map(|(_, words)| words));
+        status.warnings.extend(self.pulse().warnings());
+        status.warnings.extend(status.offsite.as_ref().and_then(OffsiteStanding::warning));
+        status.warnings.extend(counts.alarm);
         status.warnings.extend(pauses(&parts.queue.pauses()));
         if !counts.caught_up {
             status
