@@ -260,6 +260,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn silent_name_servers_are_one_fault() {
+        assert_eq!(judge_servers(None).grade, Grade::Ok);
+        let found = judge_servers(Some("mx.example.org: timed out".to_owned()));
+        assert!(found.grade == Grade::Fail && found.words.contains("timed out") && found.mend.is_some());
+    }
+
     #[tokio::test]
     async fn a_reverse_name_must_be_ours_and_lead_back() {
         let ip: IpAddr = "192.0.2.7".parse().unwrap();

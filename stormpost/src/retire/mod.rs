@@ -185,11 +185,28 @@ fn write_out(
     }
     complain("writing everything out");
     progress.exported = Some(export::write(configuration, &arguments.to, desk.now())?);
+    progress.key = wipe::fingerprint(&configuration.node.key_file)?;
     progress.step = Step::Exported;
     progress.save(&arguments.to)?;
     words_world::crash_point("retire.exported");
     drop(locks);
     finish(desk, configuration, arguments, progress)
+}
+
+/// Whatever was set up in this place since must not be destroyed in its stead.
+fn still_the_same(configuration: &Configuration, progress: &Progress) -> Result<(), Failure> {
+    if is_running(&configuration.control_socket()) {
+        return Err("a node runs here again; nothing was destroyed".to_owned().into());
+    }
+    let key = &configuration.node.key_file;
+    match wipe::fingerprint(key)? {
+        there if there.is_none() || there == progress.key => Ok(()),
+        _ => Err(format!(
+            "{} is another key than the one whose mail was written out: a new node? nothing was destroyed",
+            key.display()
+        )
+        .into()),
+    }
 }
 
 fn finish(
@@ -220,6 +237,7 @@ fn finish(
     }
     words_world::crash_point("retire.wiping");
     if progress.step == Step::Wiping {
+        still_the_same(configuration, progress)?;
         progress.removed += wipe::wipe(configuration)?;
         progress.wiped_at = Some(desk.now());
         progress.step = Step::Wiped;

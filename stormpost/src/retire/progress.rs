@@ -60,6 +60,9 @@ pub(super) struct Progress {
     pub(super) verified_at: Option<Time>,
     #[serde(default)]
     pub(super) wiped_at: Option<Time>,
+    /// Which key is to be destroyed: one that a new node made later is left alone.
+    #[serde(default)]
+    pub(super) key: Option<String>,
     /// Files removed.
     #[serde(default)]
     pub(super) removed: u64,

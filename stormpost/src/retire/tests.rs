@@ -30,6 +30,23 @@ fn the_key_goes_first_and_what_was_broken_off_goes_on() {
 }
 
 #[test]
+fn what_was_set_up_anew_in_the_same_place_is_not_destroyed() {
+    let (_folder, configuration) = folder_with_key();
+    let key = &configuration.node.key_file;
+    let ours = Progress { key: wipe::fingerprint(key).unwrap(), ..Progress::default() };
+    assert!(ours.key.as_deref().is_some_and(|key| key.len() == 16));
+    still_the_same(&configuration, &ours).unwrap();
+    std::fs::write(key, b"another").unwrap();
+    let refused = still_the_same(&configuration, &ours).unwrap_err();
+    assert!(refused.words.contains("a new node?"), "{}", refused.words);
+    // Killed between writing over it and removing it.
+    std::fs::write(key, [0; 10]).unwrap();
+    still_the_same(&configuration, &ours).unwrap();
+    std::fs::remove_file(key).unwrap();
+    still_the_same(&configuration, &ours).unwrap();
+}
+
+#[test]
 fn a_link_in_the_data_folder_is_removed_and_not_followed() {
     let (folder, configuration) = folder_with_key();
     let outside = folder.path().join("outside");

@@ -7,6 +7,16 @@ use std::io::{self, Write};
 use std::path::Path;
 use words_world::crash_point;
 
+/// Which key this is, without telling anything about it; none when it is not there, or was written over already.
+pub(super) fn fingerprint(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e.into()),
+        Ok(key) if key.iter().all(|byte| *byte == 0) => Ok(None),
+        Ok(key) => Ok(Some(blake3::hash(&key).to_hex()[..16].to_owned())),
+    }
+}
+
 /// Destroys the key and removes everything in the data folder; how many files. Repeated, it removes what is left.
 pub(super) fn wipe(configuration: &Configuration) -> Result<u64, Failure> {
     let mut removed = destroy(&configuration.node.key_file)?;
