@@ -92,7 +92,10 @@ impl Backup {
         depth: Depth,
         hear: Hear<'_>,
     ) -> Result<Copied, BackupError> {
-        let _held = place.hold()?;
+        let _held = place.hold().map_err(|error| match error {
+            PlaceError::Trouble(_) => BackupError::Raced,
+            other => other.into(),
+        })?;
         let begun = self.world.clock.now();
         let line = line(&self.world, &self.data)?;
         let root = root_of(&self.node, &line);

@@ -14,7 +14,9 @@ use stores_backup::{BackupError, Copied, Depth, Manifest, Place};
 /// How many full copies are kept when nobody says.
 const KEEP: usize = 7;
 /// How often a run is begun anew when another one was faster.
-const RACES: usize = 5;
+const RACES: usize = 20;
+/// And how long it waits for that one.
+const RACE_WAIT: Duration = Duration::from_millis(500);
 /// The least time between two lines of progress.
 const CALM: Duration = Duration::from_millis(200);
 
@@ -111,6 +113,7 @@ fn make(desk: &Desk, arguments: RunArguments) -> Ended {
         if !matches!(copied, Err(BackupError::Raced)) {
             break;
         }
+        std::thread::sleep(RACE_WAIT);
         copied = run();
     }
     progress.end();

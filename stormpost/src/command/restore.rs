@@ -106,7 +106,8 @@ pub(super) fn run(desk: &Desk, arguments: &RestoreArguments) -> Ended {
     if let Some(above) = data.parent() {
         world.disk.sync_dir(above)?;
     }
-    tell(desk, &data, &found, fetched);
+    let key_file = configuration.as_ref().map(|configuration| configuration.node.key_file.as_path());
+    tell(desk, &data, &found, fetched, key_file.filter(|path| !path.exists()));
     Ok(code::WELL)
 }
 
@@ -212,7 +213,7 @@ async fn settle_in(
     Ok(jumped?)
 }
 
-fn tell(desk: &Desk, data: &Path, found: &Found, fetched: Fetched) {
+fn tell(desk: &Desk, data: &Path, found: &Found, fetched: Fetched, key_file: Option<&Path>) {
     let manifest = &found.manifest;
     let Fetched { objects, bytes } = fetched;
     let said = Said {
@@ -244,6 +245,12 @@ fn tell(desk: &Desk, data: &Path, found: &Found, fetched: Fetched) {
     }
     for words in &said.by_hand {
         say(&format!("was not in the backup: {words}"));
+    }
+    if let Some(path) = key_file {
+        say(&format!(
+            "put the key file at {} before you start: without it a new one is made there, which opens nothing of this",
+            path.display()
+        ));
     }
     say("then: stormpost check, stormpost serve, and once the primary answers");
     say("      stormpost reconcile --since 7d     to see that everything accepted is there, once");

@@ -5,13 +5,13 @@ use crate::configuration::{Configuration, TrustWanted, read_private};
 use anyhow::{Context, Result, anyhow};
 use roads_deliver::{Answer, Ask, LocalDoor, Pace, PrimaryRoute, Question, Settings, Signer};
 use roads_mirror::{Doors, Right};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use stores_primary::internet::Internet;
 use stores_primary::smtp::{Hop, Limits, Place};
 use stores_primary::store::{MailStore, StoreError, Summary};
 use stores_primary::tls::TlsMode;
-use words_mail::{AccountId, PrimaryId, TraceKey, TraceTag};
+use words_mail::{AccountId, PrimaryId, TraceId, TraceKey, TraceTag};
 use words_smtp::client::Protocol;
 use words_world::{Boxed, World};
 
@@ -118,6 +118,9 @@ pub fn signer(configuration: &Configuration) -> Result<Signer> {
     Ok(signer)
 }
 
+/// Messages that are searched for one by one in a folder; for more of them the folder is read through.
+const SEARCHES_MAX: usize = 8;
+
 /// Looks into a primary's mailboxes for messages whose fate is not known.
 pub struct Look {
     primaries: Arc<Primaries>,
@@ -160,6 +163,10 @@ impl Look {
                 Err(StoreError::NoFolder(_)) => continue,
                 Err(error) => return Err(error),
             }
+            if questions.len() > SEARCHES_MAX {
+                self.all_of(store, &folder.name, questions, answers).await?;
+                continue;
+            }
             for (at, question) in questions {
                 let uids = store.find_header(TraceTag::HEADER, &question.trace.to_string()).await?;
                 // Servers search as they like: only our own genuine header counts.
@@ -174,6 +181,30 @@ impl Look {
             }
         }
         Ok(())
+    }
+}
+
+impl Look {
+    /// Every trace header of the folder that is open, instead of a search for each: after a restoring, or when a primary
+    /// lost what it had, there are thousands of questions.
+    async fn all_of(
+        &self,
+        store: &mut dyn MailStore,
+        folder: &str,
+        questions: &[(usize, &Question)],
+        answers: &mut [Answer],
+    ) -> Result<(), StoreError> {
+        let mut wanted: HashMap<TraceId, Vec<usize>> = HashMap::new();
+        for (at, question) in questions {
+            wanted.entry(question.trace).or_default().push(*at);
+        }
+        let mut each = |summary: Summary| {
+            let found = TraceTag::find(&summary.header, &self.trace_key);
+            for at in found.and_then(|trace| wanted.get(&trace)).into_iter().flatten() {
+                answers[*at] = Answer::Found { folder: folder.to_owned() };
+            }
+        };
+        store.headers_above(0, &[TraceTag::HEADER], &mut each).await
     }
 }
 

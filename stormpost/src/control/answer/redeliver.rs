@@ -180,7 +180,7 @@ impl Answers {
             })
             .filter(|one| account.is_none_or(|account| one.account.as_ref() == Some(account)))
             .collect();
-        handed.sort_by(|a, b| (a.trace, a.recipient.key()).cmp(&(b.trace, b.recipient.key())));
+        handed.sort_by_key(|one| (one.trace, one.recipient.key()));
         self.place(&mut handed)?;
         Ok(handed)
     }
