@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 use crate::load::{Outcome, STORY_HEADER, Sent};
@@ -268,6 +268,20 @@ impl ImapTalk {
     /// What went wrong, in words.
     pub fn connect_tls(host: &str, port: u16) -> Result<ImapTalk, String> {
         ImapTalk::over(tls::begin(open(host, port)?)?)
+    }
+
+    /// As [`ImapTalk::connect_tls`] to a loopback port, from this loopback address.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn connect_tls_from(from: Ipv4Addr, port: u16) -> Result<ImapTalk, String> {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).map_err(|e| e.to_string())?;
+        bind(&socket, &SocketAddrV4::new(from, 0)).map_err(|e| format!("{from}: {e}"))?;
+        connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).map_err(|e| e.to_string())?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| e.to_string())?;
+        ImapTalk::over(tls::begin(stream)?)
     }
 
     fn over(stream: Box<dyn Stream>) -> Result<ImapTalk, String> {

@@ -122,6 +122,26 @@ impl Primary {
         }
     }
 
+    /// Dovecot's log so far.
+    pub fn dovecot_log(&self) -> String {
+        fs::read_to_string(self.dir.join("dv/log")).unwrap_or_default()
+    }
+
+    /// Gives a person another password, for whoever signs in next.
+    pub fn change_password(&self, person: &str, password: &str) {
+        let file = self.dir.join("dv/conf/users");
+        let text = fs::read_to_string(&file).unwrap();
+        let head = format!("{}:", self.address(person));
+        let change = |line: &str| match line.strip_prefix(&head).and_then(|rest| rest.split_once(':')) {
+            Some((_, rest)) => format!("{head}{{PLAIN}}{password}:{rest}\n"),
+            None => format!("{line}\n"),
+        };
+        let text: String = text.lines().map(change).collect();
+        // Dovecot reads it again when its time or size has changed.
+        fs::write(file.with_extension("new"), text).unwrap();
+        fs::rename(file.with_extension("new"), file).unwrap();
+    }
+
     /// Both servers stay where they are and answer nothing.
     pub fn freeze(&self) {
         self.postfix.iter().chain(&self.dovecot).for_each(Tree::freeze);

@@ -5,6 +5,7 @@
 //! Before a notice is sent the ledger hears of it; when the program is killed between sending and knowing, the notice
 //! is sent again under the same id (`Message-ID`, `Idempotency-Key`).
 
+mod concern;
 mod courier;
 mod heartbeat;
 mod story;
@@ -14,6 +15,7 @@ mod web;
 mod webhook;
 mod words;
 
+pub use concern::{Concern, Concerns, Worry};
 pub use courier::{Courier, MailCourier, NotTaken};
 pub use heartbeat::{Heartbeat, MISSES, Place, Pulse, Vital};
 pub use web::{Answered, Web};

@@ -1,6 +1,7 @@
 //! Notices over a ledger on a disk in memory, with couriers that do as the test says, and with a web server of the
 //! test's own.
 
+mod concern;
 mod heartbeat;
 
 use crate::*;

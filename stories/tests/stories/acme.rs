@@ -121,7 +121,7 @@ fn a_certificate_is_fetched_by_each_challenge_and_shown_at_every_door() {
 #[test]
 fn a_certificate_is_renewed_in_time_and_an_authority_that_is_down_costs_nothing() {
     let lab = Lab::open("acme-renewal");
-    let mut pebble = Pebble::start(&lab, 15, false);
+    let mut pebble = Pebble::start(&lab, 12, false);
     let further = format!("http_listen = \"127.0.0.1:{}\"\n", pebble.http);
     let stormpost = Stormpost::start(&lab, "stormpost", &setup(&pebble, &further));
     let first = until_fetched(&stormpost, "");

@@ -24,3 +24,4 @@ mod restore;
 mod scene;
 mod the_lab;
 mod upgrade;
+mod sign_in;

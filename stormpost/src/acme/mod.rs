@@ -90,7 +90,7 @@ impl Acme {
         let fetch =
             Fetch::new(world.clone(), settings.clone(), customer, data.clone(), trust(&settings.trust)?);
         let (sender, asked) = mpsc::channel(ASKED_MAX);
-        let record = Record::read(&data);
+        let record = Record::take_up(&data);
         let acme = Acme {
             world: world.clone(),
             settings,
@@ -187,8 +187,7 @@ impl Acme {
     async fn attempt(&mut self) -> Renewed {
         // Before anybody is asked: a crash in the middle is a failed attempt, and the next one waits.
         self.record.last_try = Some(self.world.clock.now());
-        self.record.failures = self.record.failures.saturating_add(1);
-        let before = self.record.last_error.replace("the program ended in the middle of it".to_owned());
+        self.record.trying = true;
         self.keep();
         tracing::info!(names = %self.settings.names.join(" "), "a certificate is asked for");
         let fetched = timeout(ATTEMPT_MAX, self.fetch.certificate()).await;
@@ -216,8 +215,9 @@ impl Acme {
             Err(why) => {
                 let why: String =
                     why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1_000).collect();
-                tracing::warn!(failures = self.record.failures, before = before.unwrap_or_default(), %why,
-                    "no new certificate; the old one stays in use");
+                self.record.trying = false;
+                self.record.failures = self.record.failures.saturating_add(1);
+                tracing::warn!(failures = self.record.failures, %why, "no new certificate; the old one stays in use");
                 self.record.not_before = self.fetch.asked_to_wait().map(|wait| now.after(wait));
                 self.record.last_error = Some(why.clone());
                 Err(why)

@@ -126,14 +126,15 @@ pub struct CertificateState {
 }
 
 impl CertificateState {
-    /// What a person should see to, in a sentence; and how urgent: 1 (in time) to 4 (it is over).
+    /// What a person should see to, in a sentence; and how urgent: 0 (it may pass by itself), 1 (in time) to 4 (it is
+    /// over).
     pub fn trouble(&self, now: Time) -> Option<(u32, String)> {
         let file = self.file.display();
         let error = self.last_error.as_deref().unwrap_or("no words");
         if !self.shown {
             let failed = self.source == Source::Acme && self.failures > 0;
             return failed.then(|| {
-                let level = if self.failures >= FAILURES_TOLD { 2 } else { 1 };
+                let level = u32::from(self.failures >= FAILURES_TOLD);
                 (level, format!("no certificate could be fetched yet ({} tries): {error}", self.failures))
             });
         }
@@ -155,7 +156,7 @@ impl CertificateState {
         };
         match facts.lateness(now) {
             0 if self.failures > 0 => {
-                let level = if self.failures >= FAILURES_TOLD { 2 } else { 1 };
+                let level = u32::from(self.failures >= FAILURES_TOLD);
                 Some((level, format!("the certificate is good until {}{renewing}", facts.not_after)))
             }
             0 => None,
@@ -264,8 +265,8 @@ mod tests {
         let failing =
             |failures| CertificateState { failures, last_error: Some("refused".into()), ..well.clone() };
         let (level, words) = failing(1).trouble(now).unwrap();
-        assert!(level == 1 && words.contains("refused") && words.contains("is good until"), "{words}");
-        assert_eq!(failing(3).trouble(now).unwrap().0, 2);
+        assert!(level == 0 && words.contains("refused") && words.contains("is good until"), "{words}");
+        assert_eq!(failing(3).trouble(now).unwrap().0, 1);
         assert_eq!(well.trouble(end).unwrap().0, 4);
         let none_yet = CertificateState { shown: false, facts: None, ..failing(3) };
         assert!(none_yet.trouble(now).unwrap().1.contains("could be fetched yet"));
