@@ -68,6 +68,11 @@ impl Names {
         self.add(name, A, vec![127, 0, 0, 1]);
     }
 
+    /// Adds an A record for another address.
+    pub fn add_address(&self, name: &str, ip: [u8; 4]) {
+        self.add(name, A, ip.to_vec());
+    }
+
     /// Adds an MX record.
     pub fn mx(&self, domain: &str, host: &str) {
         self.mx_at(domain, 10, host);

@@ -18,6 +18,7 @@ mod loops;
 mod main_job;
 mod mime;
 mod package;
+mod outbound;
 mod peace;
 mod reading;
 mod restore;
