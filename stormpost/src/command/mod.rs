@@ -267,7 +267,7 @@ pub enum Verb {
                       it. What was handed over after the copy was made is asked about at the primary before anything is \
                       sent, so nothing arrives there twice; what was accepted after the copy was made is not here.",
         after_long_help = "Example:\n  stormpost restore --from /mnt/elsewhere/stormpost --data /var/lib/stormpost --key-file \
-                           /root/stormpost.key"
+                           /media/usb/stormpost.key"
     )]
     Restore(restore::RestoreArguments),
     /// Hand over again what a primary lost after it had taken it.

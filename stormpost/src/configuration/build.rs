@@ -2,6 +2,7 @@
 
 use super::acme::{AcmeSettings, acme};
 use super::filter::filter;
+use super::mirror::mirror;
 use super::notices::{check_notices, notices};
 use super::offsite::{offsite, s3};
 use super::outbound::outbound;
@@ -76,6 +77,7 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
         removed: retention.duration("removed"),
         observations: retention.duration("observations"),
     };
+    let (offsite, s3) = (offsite(&top), s3(&top));
     Some(Configuration {
         path: path.to_owned(),
         node: node?,
@@ -90,8 +92,8 @@ fn whole(path: &Path, reader: &Reader, table: &DeTable<'_>) -> Option<Configurat
         filter,
         devices,
         retention,
-        offsite: offsite(&top),
-        s3: s3(&top),
+        offsite,
+        s3,
         limits,
     })
 }
@@ -554,8 +556,14 @@ fn mailbox(section: &Section<'_>) -> Option<MailboxServer> {
         let words = "reader and writer are the same sign-in; two could be taken away one by one";
         section.fault(Fault::warning(section.span_of("writer"), words));
     }
+    let mirror = mirror(section);
+    if mirror.is_some() && !section.has("reader") {
+        let words = "the mailboxes are not copied: there is no reader";
+        section.fault(Fault::error(section.span_of("mirror"), words).hint("add [primary.mailbox.reader]"));
+    }
     let (host, tls, trust) = (host?.value, tls?, trust?);
-    Some(MailboxServer { host, port, tls, trust, reader: reader.flatten(), writer: writer.flatten() })
+    let (reader, writer) = (reader.flatten(), writer.flatten());
+    Some(MailboxServer { host, port, tls, trust, reader, writer, mirror })
 }
 
 fn mailbox_login(section: &Section<'_>) -> Option<MailboxLogin> {

@@ -4,7 +4,6 @@ use super::build::{trust, url};
 use super::reader::Section;
 use super::source::Fault;
 use super::{SecretSource, TrustWanted};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where copies are kept, and how often they are brought up to now.
@@ -52,36 +51,40 @@ pub(super) fn offsite(top: &Section<'_>) -> Option<Offsite> {
         }
         text => Ok(text.to_owned()),
     });
-    let to = section.needed("to").and(to)?;
-    if to.value.starts_with("s3:") && !top.has("s3") {
-        let words = "an object store is named, and how to speak to it is not";
-        section.fault(
-            Fault::error(to.span.clone(), words).hint("add [s3] with endpoint, key_id and secret_file"),
-        );
-    }
     // A path counts from the configuration's own folder, as everywhere.
-    let folder = (!to.value.starts_with("s3:")).then(|| section.path("to")).flatten();
-    Some(Offsite {
-        to: folder.map_or(to.value, |at| at.value.display().to_string()),
-        every: section.duration("every"),
-        keep: usize::try_from(section.count("keep", 1..=1_000)).unwrap_or(1),
-        behind: section.duration("behind"),
-    })
+    let folder = section.path("to");
+    let every = section.duration("every");
+    let keep = usize::try_from(section.count("keep", 1..=1_000)).unwrap_or(1);
+    let behind = section.duration("behind");
+    let to = section.needed("to").and(to)?;
+    let is_store = to.value.starts_with("s3:");
+    if is_store && !top.has("s3") {
+        let words = "an object store is named, and how to speak to it is not";
+        let fault = Fault::error(to.span.clone(), words);
+        section.fault(fault.hint("add [s3] with endpoint, key_id and secret_file"));
+    }
+    let folder = folder.filter(|_| !is_store);
+    let to = folder.map_or(to.value, |at| at.value.display().to_string());
+    Some(Offsite { to, every, keep, behind })
 }
 
 /// Reads `[s3]`.
 pub(super) fn s3(top: &Section<'_>) -> Option<S3Settings> {
     let section = top.table("s3", "s3")?;
-    let endpoint = section.needed("endpoint").and(section.parsed("endpoint", url));
-    let key_id = section.needed("key_id");
-    let secret = section.needed("secret_file").and_then(|_| section.path("secret_file"));
+    let endpoint = section.parsed("endpoint", url);
+    let region = section.text("region").map(|at| at.value).unwrap_or_default();
+    let path_style = section.switch("path_style").is_some_and(|at| at.value);
+    let (key_id, secret) = (section.text("key_id"), section.path("secret_file"));
+    let trust = trust(&section).unwrap_or(TrustWanted::Public);
+    let needed = ["endpoint", "key_id", "secret_file"].map(|name| section.needed(name).is_some());
+    needed.iter().all(|there| *there).then_some(())?;
     Some(S3Settings {
         endpoint: endpoint?.value,
-        region: section.text("region").map(|at| at.value).unwrap_or_default(),
-        path_style: section.switch("path_style").is_some_and(|at| at.value),
+        region,
+        path_style,
         key_id: key_id?.value,
-        secret: SecretSource::File(PathBuf::from(&secret?.value)),
-        trust: trust(&section).unwrap_or(TrustWanted::Public),
+        secret: SecretSource::File(secret?.value),
+        trust,
     })
 }
 
