@@ -103,11 +103,13 @@ fn well(scene: &Scene, topic: &str) {
 }
 
 fn healthy(setup: &mut Setup, tls: &Path, pings: u16) {
+    // By another name than the primary's: a smart host that is the primary itself is a finding.
+    let outside = setup.smart_host.take().unwrap();
     let company = &mut setup.companies[0];
     company.tls = "none";
     company.extra = "canary = \"carla@company.test\"\n".to_owned();
     setup.limits = format!(
-        "spool_size = \"100MiB\"\nreserve = \"16MiB\"\n\n[outbound]\nhelo = \"out.company.test\"\n\n[tls]\ncertificate = {:?}\nkey = {:?}\n\n\
+        "spool_size = \"100MiB\"\nreserve = \"16MiB\"\n\n[outbound]\nhelo = \"out.company.test\"\n\n[outbound.smart_host]\nhost = \"localhost\"\nport = {outside}\ntls = \"none\"\n\n[tls]\ncertificate = {:?}\nkey = {:?}\n\n\
          [filter]\nstands = \"primary\"\n\n[notify]\nmail = [\"boss@outside.test\"]\n\
          heartbeat = [\"http://127.0.0.1:{pings}/ping\"]\nheartbeat_every = \"1s\"\nheartbeat_fail = true\n",
         tls.join("tls.crt"),
