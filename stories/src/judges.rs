@@ -15,6 +15,8 @@ use crate::{Lab, Tree, ports};
 pub struct Rspamd {
     /// Its normal worker's port.
     pub port: u16,
+    /// The port of its milter.
+    pub milter: u16,
     dir: PathBuf,
     tree: Option<Tree>,
 }
@@ -46,6 +48,11 @@ const OFF: [&str; 20] = [
 impl Rspamd {
     /// Starts it with Debian's rules, asking this name server. No address counts as its own.
     pub fn start(lab: &Lab, names: SocketAddr) -> Rspamd {
+        Rspamd::with(lab, names, &[])
+    }
+
+    /// As [`Rspamd::start`], with these modules too.
+    pub fn with(lab: &Lab, names: SocketAddr, modules: &[&str]) -> Rspamd {
         let dir = lab.room("rspamd");
         let port = ports::free_port();
         for sub in ["db", "run", "log", "own/local.d"] {
@@ -54,10 +61,18 @@ impl Rspamd {
         let own = dir.join("own/local.d");
         let put = |name: &str, text: &str| fs::write(own.join(name), text).unwrap();
         put("worker-normal.inc", &format!("bind_socket = \"127.0.0.1:{port}\";\ncount = 1;\n"));
-        for worker in ["controller", "proxy", "fuzzy"] {
+        let milter = ports::free_port();
+        put(
+            "worker-proxy.inc",
+            &format!(
+                "bind_socket = \"127.0.0.1:{milter}\";\ncount = 1;\nmilter = yes;\ntimeout = 60s;\n\
+                 upstream \"local\" {{ default = yes; self_scan = yes; }}\n"
+            ),
+        );
+        for worker in ["controller", "fuzzy"] {
             put(&format!("worker-{worker}.inc"), "enabled = false;\n");
         }
-        for module in OFF {
+        for module in OFF.iter().filter(|module| !modules.contains(module)) {
             put(&format!("{module}.conf"), "enabled = false;\n");
         }
         // The whole list of public suffixes takes a minute to compile.
@@ -74,7 +89,7 @@ impl Rspamd {
                 dir.join("run/control").display()
             ),
         );
-        let mut rspamd = Rspamd { port, dir, tree: None };
+        let mut rspamd = Rspamd { port, milter, dir, tree: None };
         rspamd.restart();
         rspamd
     }

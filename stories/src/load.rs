@@ -276,6 +276,21 @@ impl SmtpTalk {
         Ok(SmtpTalk { reader: BufReader::new(stream) })
     }
 
+    /// As [`SmtpTalk::connect`], from this address of the loopback network.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn connect_from(from: std::net::Ipv4Addr, target: SocketAddr) -> Result<SmtpTalk, String> {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).map_err(|e| e.to_string())?;
+        bind(&socket, &SocketAddr::from((from, 0))).map_err(|e| e.to_string())?;
+        connect(&socket, &target).map_err(|e| e.to_string())?;
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| e.to_string())?;
+        Ok(SmtpTalk { reader: BufReader::new(stream) })
+    }
+
     /// Sets how long an answer may take.
     pub fn patience(&self, limit: Duration) {
         let _ = self.reader.get_ref().set_read_timeout(Some(limit));

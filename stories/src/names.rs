@@ -1,7 +1,7 @@
 //! A name server that knows the story's world and nothing else.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,8 +31,19 @@ impl Default for Names {
 impl Names {
     /// Starts with an empty zone.
     pub fn start() -> Names {
-        let port = crate::ports::free_port();
-        let socket = UdpSocket::bind(("127.0.0.1", port)).expect("the name server's port is free");
+        Names::bound(SocketAddr::from(([127, 0, 0, 1], crate::ports::free_port())))
+    }
+
+    /// Starts with an empty zone at the usual port of a loopback address of its own, for programs that ask no other.
+    pub fn at_usual_port() -> Names {
+        static NUMBER: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        Names::bound(SocketAddr::from(([127, 100 | number, high, low], 53)))
+    }
+
+    fn bound(place: SocketAddr) -> Names {
+        let socket = UdpSocket::bind(place).expect("the name server's port is free");
         let address = socket.local_addr().expect("a bound socket has an address");
         socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a read limit can be set");
         let zone = Arc::new(Mutex::new(Zone::new()));
@@ -110,6 +121,11 @@ impl Names {
     /// Stops or begins again to answer at all.
     pub fn mute(&self, silent: bool) {
         self.mute.store(silent, Ordering::Relaxed);
+    }
+
+    /// Adds an A record.
+    pub fn address(&self, name: &str, ip: Ipv4Addr) {
+        self.add(name, A, ip.octets().to_vec());
     }
 
     fn add(&self, name: &str, kind: u16, record: Vec<u8>) {

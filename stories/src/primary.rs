@@ -1,7 +1,7 @@
 //! A small company's mail system: Postfix in front of Dovecot, real programs with a configuration of their own.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,6 +27,8 @@ pub struct PrimaryOptions {
     pub extra: Vec<(String, String)>,
     /// Where Postfix sends mail for other domains; refused when `None`.
     pub relay: Option<SocketAddr>,
+    /// The name server that Postfix and its children ask, at the usual port, instead of the machine's.
+    pub names: Option<IpAddr>,
 }
 
 /// Postfix and Dovecot of one company, running.
@@ -41,6 +43,7 @@ pub struct Primary {
     pub imap: u16,
     /// The people's local parts.
     pub people: Vec<String>,
+    names: Option<IpAddr>,
     dir: PathBuf,
     postfix: Option<Tree>,
     dovecot: Option<Tree>,
@@ -66,6 +69,7 @@ impl Primary {
             lmtp: ports::free_port(),
             imap: ports::free_port(),
             people,
+            names: options.names,
             dir: lab.room(domain.split('.').next().unwrap_or(domain)),
             postfix: None,
             dovecot: None,
@@ -237,7 +241,19 @@ impl Primary {
 
     fn start_postfix(&mut self) {
         let conf = self.dir.join("pf/conf");
-        let mut command = Command::new(program("postfix", "postfix"));
+        let postfix = program("postfix", "postfix");
+        let mut command = match self.names {
+            None => Command::new(postfix),
+            Some(names) => {
+                // Every resolver reads this file: they get one of their own.
+                let resolv = self.dir.join("pf/resolv.conf");
+                fs::write(&resolv, format!("nameserver {names}\noptions timeout:1 attempts:1\n")).unwrap();
+                let mut command = Command::new(program("unshare", "util-linux"));
+                command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""]);
+                command.arg(resolv).arg(postfix);
+                command
+            }
+        };
         command.arg("-c").arg(&conf).arg("start-fg");
         let pid_file = self.dir.join("pf/queue/pid/master.pid");
         let tree = Tree::start("Postfix", command, &self.dir.join("pf/out"), Some(pid_file));

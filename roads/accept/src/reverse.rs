@@ -19,6 +19,10 @@ pub(crate) async fn name(accept: &Accept, door: Door, ip: IpAddr) -> Option<Peer
     if door != Door::Edge || accept.parts.authentication.is_none() {
         return None;
     }
+    // Resolvers answer for these by themselves, and a name from this machine says nothing.
+    if ip.to_canonical().is_loopback() {
+        return Some(PeerName::Nameless);
+    }
     let Some(wait) = accept.reverse_patience.wait() else { return Some(PeerName::Untold) };
     match timeout(TIME_MAX, look(&*accept.parts.world.names, ip.to_canonical())).await {
         Ok(name) => {

@@ -60,6 +60,8 @@ pub(crate) struct Script {
     pub(crate) implicit_tls: bool,
     pub(crate) injects: String,
     pub(crate) knows_ehlo: bool,
+    /// As Postfix: the client that we speak for may not speak for others.
+    pub(crate) client_once: bool,
 }
 
 impl Script {
@@ -76,6 +78,7 @@ impl Script {
             implicit_tls: false,
             injects: String::new(),
             knows_ehlo: true,
+            client_once: false,
         }
     }
 }
@@ -144,7 +147,8 @@ impl Server {
     }
 
     async fn serve(self, stream: Box<dyn Stream>) -> io::Result<()> {
-        let mut talk = Talk { server: self, stream, buffer: Vec::new(), messages: 0, to: Vec::new() };
+        let mut talk =
+            Talk { server: self, stream, buffer: Vec::new(), messages: 0, to: Vec::new(), client: false };
         if talk.server.script.implicit_tls {
             talk.encrypt().await?;
         }
@@ -167,6 +171,8 @@ struct Talk {
     buffer: Vec<u8>,
     messages: usize,
     to: Vec<String>,
+    /// It speaks for a client.
+    client: bool,
 }
 
 impl Talk {
@@ -256,6 +262,7 @@ impl Talk {
             "XCLIENT" => {
                 self.server.seen.lock().unwrap().clients.push(line[8..].to_owned());
                 let refuses = self.server.script.fault.is_some_and(|(at, _)| at == At::Client);
+                self.client = !refuses;
                 self.say(if refuses { "550 5.7.1 insufficient authorization" } else { "220 again" }).await?;
             }
             "MAIL" | "RSET" => {
@@ -279,7 +286,8 @@ impl Talk {
             return self.say("502 no such greeting").await;
         }
         let mut text = "250-scripted\r\n".to_owned();
-        for offer in self.server.script.offers.lines() {
+        let spoken = self.server.script.client_once && self.client;
+        for offer in self.server.script.offers.lines().filter(|o| !(spoken && o.starts_with("XCLIENT"))) {
             text.push_str(&format!("250-{offer}\r\n"));
         }
         text.push_str("250 HELP");

@@ -95,6 +95,12 @@ impl<'a> Us<'a> {
              # Greylisting helps nobody here: who reached {name} has tried once, and what is sent back {name} tries again in\n\
              # a minute. Take its check_policy_service out, or in rspamd: greylist {{ enabled = false; }}\n"
         );
+        if address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+            out.push_str(
+                "# It is on this machine, and is not one of its programs whose headers are completed before they are judged:\n\
+                 local_header_rewrite_clients = permit_sasl_authenticated\n",
+            );
+        }
         if let Some(relay) = self.relay {
             self.postfix_relay(&mut out, relay);
         }

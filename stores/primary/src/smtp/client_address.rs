@@ -40,10 +40,14 @@ pub async fn passing(world: &World, hop: &Hop) -> Result<Passing, NotSent> {
 }
 
 impl Session {
-    /// Whether this dialogue can carry the message: one in which the server takes us for a client cannot carry what is our
-    /// own, because there is no way back.
+    /// Whether this dialogue can carry the message. One in which the server takes us for a client cannot carry what is our
+    /// own, as there is no way back; and Postfix lets that client speak for no other.
     pub fn suits(&self, transaction: &Transaction) -> bool {
-        self.client.is_none() || (self.hop.pass_client && transaction.client.is_some())
+        match (&self.client, &transaction.client) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(before), Some(now)) => before == now || self.offered.xclient.iter().any(|a| a == "ADDR"),
+        }
     }
 
     /// Says who brought the message, when that is wanted, offered, and not known to the server already.

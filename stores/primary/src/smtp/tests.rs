@@ -393,6 +393,27 @@ async fn the_client_is_passed_on_once_per_client() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dialogue_in_which_we_speak_for_a_client_carries_nobody_elses_mail() {
+    let server = Server::new(Script {
+        offers: "XCLIENT ADDR HELO\nPIPELINING".into(),
+        client_once: true,
+        ..Script::new(Protocol::Smtp)
+    });
+    let hop = Hop { pass_client: true, ..hop(Protocol::Smtp) };
+    let mut session = Session::open(&world(&server), &hop).await.unwrap();
+    let (first, other) = (brought_by("198.51.100.7", "a.example"), brought_by("198.51.100.8", "a.example"));
+    for _ in 0..2 {
+        assert!(session.suits(&first));
+        session.begin(&first).await.unwrap();
+        session.data(MESSAGE).await.unwrap();
+        assert_eq!(answered(&session.finish().await.unwrap()), [(0, 250)]);
+    }
+    assert!(!session.suits(&other), "Postfix would take it for the first one's");
+    assert!(session.begin(&other).await.is_err() && !session.is_usable());
+    assert_eq!(server.clients(), ["ADDR=198.51.100.7 HELO=a.example"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_let_us_speak_for_clients_gets_the_mail_all_the_same() {
     let offers = "XCLIENT ADDR HELO\nPIPELINING";
     let server = Server::new(Script {
