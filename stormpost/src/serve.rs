@@ -12,7 +12,7 @@ use crate::compose::stores::Stores;
 use crate::compose::upkeep::Upkeep;
 use crate::compose::writers::Writers;
 use crate::compose::{deliver, doors, elsewhere, format, heartbeat, notices, spool, stores, transport};
-use crate::configuration::{Configuration, EdgePlace};
+use crate::configuration::{Configuration, EdgePlace, MirrorSettings};
 use crate::control::answer::{self, Answers};
 use crate::edge::{self, EdgeView, Knowing, Supervisor, TakenIn};
 use crate::http::{self, Pages};
@@ -21,7 +21,9 @@ use crate::sockets::{self, Kept};
 use crate::systemd::{Overseer, Phase};
 use anyhow::{Context, Result, anyhow};
 use roads_deliver::{Deliver, QueueView};
-use roads_mirror::{Mirror, MirrorOptions, MirrorParts, Prover};
+use roads_mirror::{
+    Hands, Mirror, MirrorOptions, MirrorParts, PaceOptions, Prover, PullOptions, PullParts, Puller,
+};
 use roads_notify::{Notify, Worry};
 use roads_watch::Watch;
 use std::collections::BTreeMap;
@@ -496,7 +498,24 @@ impl Roads {
             primaries: configuration.primaries.iter().map(|primary| primary.id.clone()).collect(),
             options: MirrorOptions::default(),
         });
+        let hands = Hands::default();
         let mirror = mirror.asking(Arc::new(move |trace, recipient| queue.waits(trace, recipient)));
+        let mirror = mirror.beside(hands.clone());
+        let pulled = configuration.primaries.iter().filter_map(|primary| {
+            let mirror = primary.mailbox.as_ref()?.mirror?;
+            Some((primary.id.clone(), pull_options(mirror)))
+        });
+        let puller = Puller::new(PullParts {
+            world: self.world.clone(),
+            mailboxes: stores.mailboxes.clone(),
+            ledger: stores.ledger.clone(),
+            directory: stores.directory.watch(),
+            trace_key: stores.trace_key.clone(),
+            doors: primaries.clone(),
+            primaries: pulled.collect(),
+            hands,
+        });
+        self.running.spawn(puller.run(self.stop.clone()));
         let prover = mirror.prover();
         self.running.spawn(mirror.run(self.stop.clone()));
         prover
@@ -613,4 +632,14 @@ fn askable(configuration: &Configuration, directory: &Snapshot) -> BTreeMap<Prim
         }
     }
     askable
+}
+
+/// How a primary is pulled, out of the configuration.
+fn pull_options(mirror: MirrorSettings) -> PullOptions {
+    PullOptions {
+        days: mirror.days,
+        look_every: mirror.look_every,
+        pace: PaceOptions { connections: mirror.connections, ..PaceOptions::default() },
+        ..PullOptions::default()
+    }
 }

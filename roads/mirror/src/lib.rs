@@ -24,6 +24,7 @@ pub use prove::{Hear, Progress, Prover, Unproved, Waits};
 pub use pull::{Hands, PullOptions, PullParts, Puller};
 pub use replay::{Carried, Trouble};
 pub use road::{Mirror, MirrorOptions, MirrorParts};
+pub use rules_merge::{BrakeOptions, PaceOptions};
 pub use touched::{Touched, touched};
 pub use witness::{Case, Ended, Line, Promise, Reach, Report, Sighting, reconcile};
 

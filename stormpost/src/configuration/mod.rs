@@ -5,6 +5,7 @@ mod bounds;
 mod build;
 mod filter;
 mod keys;
+mod mirror;
 mod notices;
 mod offsite;
 mod outbound;
@@ -20,6 +21,7 @@ mod tests;
 pub use acme::{AcmeChallenge, AcmeSettings};
 pub use filter::{Filter, FilterStands};
 pub use keys::{Key, Kind, PARTS, Part, keys, page};
+pub use mirror::MirrorSettings;
 pub use offsite::{Offsite, S3Settings, bucket};
 pub use outbound::{Outbound, Trial};
 pub use secret::{Secret, SecretSource, read_private, reason};
@@ -259,6 +261,8 @@ pub struct MailboxServer {
     pub reader: Option<MailboxLogin>,
     /// The sign-in that gives back.
     pub writer: Option<MailboxLogin>,
+    /// How its mailboxes are kept in step here, if they are.
+    pub mirror: Option<MirrorSettings>,
 }
 
 /// A mail system of record.

@@ -167,6 +167,28 @@ pub(super) const PRIMARIES: &[Key] = &[
     key("primary.mailbox", "reader", Table, None, "The sign-in that looks."),
     key(
         "primary.mailbox",
+        "mirror",
+        Text,
+        Some("off"),
+        "How much of every mailbox is kept here, always in step: \"all\", the last days (\"90d\"), or \"off\". Needs reader, \
+         and writer for what people change here.",
+    ),
+    key(
+        "primary.mailbox",
+        "mirror_look",
+        Duration,
+        Some("30s"),
+        "INBOX tells of news by itself; all other folders are looked at this often.",
+    ),
+    key(
+        "primary.mailbox",
+        "mirror_connections",
+        Count,
+        Some("4"),
+        "Connections that copy at once, at most. It begins with one and backs off when the primary is slow to answer.",
+    ),
+    key(
+        "primary.mailbox",
         "writer",
         Table,
         None,
