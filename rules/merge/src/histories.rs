@@ -465,7 +465,8 @@ impl House {
     fn messages(&mut self, fuel: &mut u32) -> Result<(), Crash> {
         let linked: BTreeSet<u32> = self.links.iter().map(|link| link.here).collect();
         // What came and is not linked yet stands, for all that is known, where it came: a copy of it elsewhere is a copy.
-        let came = self.here.messages.iter().enumerate().filter(|(_, m)| m.received && !linked.contains(&m.key));
+        let came =
+            self.here.messages.iter().enumerate().filter(|(_, m)| m.received && !linked.contains(&m.key));
         let came = came.map(|(at, m)| Known {
             folder: INBOX.to_string(),
             identity: identity(m),
