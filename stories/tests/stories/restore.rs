@@ -139,7 +139,7 @@ fn the_copy_in_an_object_store_follows_while_mail_comes_in() {
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         let started = ObjectStore::start(&lab);
         setup.limits = format!(
-            "\n[offsite]\nto = \"s3://mail/mx\"\nevery = \"1s\"\nbehind = \"4s\"\n{}",
+            "\n[offsite]\nto = \"s3://mail/mx\"\nevery = \"1s\"\nbehind = \"2s\"\n{}",
             started.toml(&secret)
         );
         store = Some((started, secret, lab));

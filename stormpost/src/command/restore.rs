@@ -239,6 +239,7 @@ fn tell(desk: &Desk, data: &Path, found: &Found, fetched: Fetched, key_file: Opt
          sent, so nothing is delivered there twice; waiting mail for other organisations, where nobody can be asked, is \
          sent once more and may arrive twice",
     );
+    say("the old machine must stay off: two of the same would both hand over what waits");
     say("no UID of a mailbox is given a second time: all go on a million higher");
     for file in said.files.iter().filter(|name| name.starts_with("restored/")) {
         say(&format!("look at {}, and put it where it belongs", data.join(file).display()));
