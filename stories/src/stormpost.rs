@@ -304,6 +304,13 @@ impl Stormpost {
         self.tree.take().expect("Stormpost runs").behead();
     }
 
+    /// SIGKILL to the edge; the part behind it lives on.
+    pub fn kill_edge(&self) {
+        if let Some(pid) = self.edge_pid() {
+            signal(pid, Signal::KILL);
+        }
+    }
+
     /// The process of the edge: the one that writes the journal. None when nobody does.
     pub fn edge_pid(&self) -> Option<u32> {
         let path = self.data().join("edge.lock");

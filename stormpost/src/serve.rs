@@ -19,7 +19,7 @@ use crate::http::{self, Pages};
 use crate::report::Reports;
 use crate::sockets::{self, Kept};
 use crate::systemd::{Overseer, Phase};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use roads_deliver::{Deliver, QueueView};
 use roads_mirror::{
     Hands, Mirror, MirrorOptions, MirrorParts, PaceOptions, Prover, PullOptions, PullParts, Puller,
@@ -53,7 +53,7 @@ pub fn serve(configuration: Configuration, arguments: ServeArguments) -> Result<
     format::check(data)?;
     std::fs::create_dir_all(data).with_context(|| format!("making the data folder {}", data.display()))?;
     let lock = match arguments.take_over {
-        true => take_over(&configuration, &doorway.kept)?,
+        true => take_over(&configuration, &doorway)?,
         false => stores::lock(data)?,
     };
     let served = runtime.block_on(node(&configuration, &doorway));
@@ -69,12 +69,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Gets the listening sockets from the node that runs, has it end, and takes its place. When none runs, this is a start
 /// as any other.
-fn take_over(configuration: &Configuration, kept: &Kept) -> Result<stores_log::DirLock> {
+fn take_over(configuration: &Configuration, doorway: &Doorway) -> Result<stores_log::DirLock> {
     // What would stop this start is found while the other node still runs.
     doors::certificates(configuration)?;
     let socket = configuration.doors_socket();
-    let asked = sockets::ask(&socket, kept).with_context(|| format!("asking at {}", socket.display()))?;
+    let asked =
+        sockets::ask(&socket, &doorway.kept).with_context(|| format!("asking at {}", socket.display()))?;
     if let Some(asked) = asked {
+        if asked.overseen && !doorway.overseer.is_there() {
+            bail!(
+                "the node that runs is overseen by a service manager, which would start it again; upgrade it there: \
+                 systemctl restart stormpost"
+            );
+        }
         tracing::info!("taking the place of the node that runs");
         asked.leave().context("the node that runs has just ended; start again")?;
     }
@@ -170,7 +177,7 @@ async fn node(configuration: &Configuration, doorway: &Doorway) -> Result<()> {
                 Ok(()) => {
                     doorway.opened();
                     tell.send_replace(Phase::Ready);
-                    until_the_end(configuration, &mut roads, edge.as_mut(), kept).await
+                    until_the_end(configuration, &mut roads, edge.as_mut(), doorway).await
                 }
                 Err(error) => End::Failed(error),
             },
@@ -252,12 +259,13 @@ async fn until_the_end(
     configuration: &Configuration,
     roads: &mut Roads,
     edge: Option<&mut Supervisor>,
-    kept: &Kept,
+    doorway: &Doorway,
 ) -> End {
     tracing::info!(node = %configuration.node.name, "serving");
     let leave = watch::Sender::new(false);
     let mut leaving = leave.subscribe();
-    match sockets::hand_out(&configuration.doors_socket(), kept.clone(), leave, roads.stop.clone()) {
+    let (path, overseen) = (configuration.doors_socket(), doorway.overseer.is_there());
+    match sockets::hand_out(&path, doorway.kept.clone(), leave, overseen, roads.stop.clone()) {
         Ok(out) => drop(roads.running.spawn(out)),
         Err(why) => tracing::error!(%why, "no other node can take this one's place without a gap"),
     }

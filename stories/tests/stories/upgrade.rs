@@ -173,5 +173,34 @@ fn a_package_upgrade_under_a_service_manager_refuses_nobody() {
         });
         let log = scene.stormpost.log();
         assert!(log.contains("'STOPPING': '1'") && log.contains("'WATCHDOG': '1'"), "{log}");
+        let said = scene.stormpost.tell(&["serve", "--take-over"]);
+        assert!(!said.ok && said.err.contains("systemctl restart"), "{}", said.err);
     });
+}
+
+#[test]
+fn an_edge_that_is_killed_is_followed_by_another_and_nobody_is_refused() {
+    let scene = Scene::with("edge_killed", &PrimaryOptions::default(), by_lmtp);
+    let running = load(&scene).start();
+    let knocker = Knocker::at(&[scene.stormpost.smtp, scene.stormpost.submission]);
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(500));
+        let before = scene.stormpost.edge_pid();
+        scene.stormpost.kill_edge();
+        wait_for("the next edge", Duration::from_secs(30), || {
+            scene.stormpost.edge_pid().is_some_and(|now| Some(now) != before)
+        });
+        let acknowledged = running.acknowledged();
+        wait_for("mail to come in", Duration::from_secs(30), || running.acknowledged() > acknowledged + 10);
+    }
+    let turned_away = running.turned_away();
+    let sent = running.stop();
+    let met = knocker.end();
+    // Who had been let in already was cut off; nobody who came later stood before a closed door.
+    let refused = |why: &&String| why.contains("refused");
+    let refused: Vec<_> = turned_away.iter().chain(&met.turned_away).filter(refused).collect();
+    assert!(refused.is_empty(), "{} refused: {refused:?}", refused.len());
+    assert!(sent.iter().any(|one| one.tries > 1), "no kill met a sender, so nothing was proved");
+    scene.drained(Duration::from_secs(120));
+    scene.judge(&sent);
 }

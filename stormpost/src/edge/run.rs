@@ -51,7 +51,7 @@ pub fn run(configuration: Configuration) -> Result<()> {
     match std::env::var_os(DOORS) {
         // What cannot be handed over is opened here.
         Some(_) => match sockets::receive(std::io::stdin()) {
-            Ok(given) => given.into_iter().for_each(|socket| kept.add(socket)),
+            Ok((given, _)) => given.into_iter().for_each(|socket| kept.add(socket)),
             Err(why) => tracing::warn!(%why, "the listening sockets were not handed over"),
         },
         None => {
@@ -118,7 +118,7 @@ async fn edge(configuration: &Configuration, make: Make, kept: Kept) -> Result<(
     let silent = watch::Sender::new(false);
     running.spawn(answering.serve(listener, silent.subscribe()));
     let path = configuration.edge_doors_socket();
-    let out = sockets::hand_out(&path, kept.clone(), watch::Sender::new(false), silent.subscribe());
+    let out = sockets::hand_out(&path, kept.clone(), watch::Sender::new(false), false, silent.subscribe());
     running.spawn(out.with_context(|| format!("opening {}", path.display()))?);
     tracing::info!(node = %configuration.node.name, pid = std::process::id(), "the edge takes mail");
 

@@ -365,7 +365,7 @@ impl Keeper {
         let all = self.kept.all().into_iter().filter(|(at, _)| self.places.contains(at));
         let sockets: Vec<OwnedFd> = all.map(|(_, socket)| socket).collect();
         let (here, there) = UnixStream::pair()?;
-        sockets::send(&here, &sockets)?;
+        sockets::send(&here, &sockets, false)?;
         Ok(there)
     }
 

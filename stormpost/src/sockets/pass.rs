@@ -25,31 +25,32 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// By this byte the caller says that it has the sockets and takes the place of the process that gave them.
 const LEAVE: u8 = b'L';
 
-/// Sends sockets, all in one message. More than there is room for are not sent: the receiver opens them itself.
+/// Sends sockets, all in one message, and whether the sender is overseen. More than there is room for are not sent: the
+/// receiver opens them itself.
 ///
 /// # Errors
 /// The system's.
-pub fn send(to: impl AsFd, sockets: &[OwnedFd]) -> io::Result<()> {
+pub fn send(to: impl AsFd, sockets: &[OwnedFd], overseen: bool) -> io::Result<()> {
     let sockets: Vec<_> = sockets.iter().take(SOCKETS_MAX).map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
     if !sockets.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(&sockets)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let count = [u8::try_from(sockets.len()).unwrap_or(u8::MAX)];
-    sendmsg(to, &[IoSlice::new(&count)], &mut beside, SendFlags::NOSIGNAL)?;
+    let words = [u8::try_from(sockets.len()).unwrap_or(u8::MAX), u8::from(overseen)];
+    sendmsg(to, &[IoSlice::new(&words)], &mut beside, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives what [`send`] sent.
+/// Receives what [`send`] sent: the sockets, and whether the sender is overseen.
 ///
 /// # Errors
 /// The system's, and [`io::ErrorKind::UnexpectedEof`] when there is nobody.
-pub fn receive(from: impl AsFd) -> io::Result<Vec<OwnedFd>> {
-    let mut count = [0];
+pub fn receive(from: impl AsFd) -> io::Result<(Vec<OwnedFd>, bool)> {
+    let mut words = [0; 2];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [IoSliceMut::new(&mut count)];
+    let mut bytes = [IoSliceMut::new(&mut words)];
     let heard = recvmsg(from, &mut bytes, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
     if heard.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -60,12 +61,14 @@ pub fn receive(from: impl AsFd) -> io::Result<Vec<OwnedFd>> {
             sockets.extend(some);
         }
     }
-    Ok(sockets)
+    Ok((sockets, words[1] != 0))
 }
 
 /// A process that gave its sockets, and waits for what comes next.
 pub struct Asked {
     stream: UnixStream,
+    /// Whether somebody oversees it, who would start it again.
+    pub overseen: bool,
 }
 
 impl Asked {
@@ -92,12 +95,14 @@ pub fn ask(socket: &Path, kept: &Kept) -> io::Result<Option<Asked>> {
     };
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    receive(&stream)?.into_iter().for_each(|one| kept.add(one));
-    Ok(Some(Asked { stream }))
+    let (sockets, overseen) = receive(&stream)?;
+    sockets.into_iter().for_each(|one| kept.add(one));
+    Ok(Some(Asked { stream, overseen }))
 }
 
 /// Gives handles to the kept sockets to whoever asks by `socket`, until `stop` says so. Whoever may open that file is
-/// believed: it stands in the data folder. `leave` is set when a caller takes this process's place.
+/// believed: it stands in the data folder. `leave` is set when a caller takes this process's place; `overseen` tells
+/// him that somebody would start this process again.
 ///
 /// # Errors
 /// When the socket cannot be made.
@@ -105,6 +110,7 @@ pub fn hand_out(
     socket: &Path,
     kept: Kept,
     leave: watch::Sender<bool>,
+    overseen: bool,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<impl Future<Output = ()> + use<>> {
     match std::fs::remove_file(socket) {
@@ -118,7 +124,7 @@ pub fn hand_out(
             loop {
                 // One at a time: there is hardly ever one.
                 match listener.accept().await {
-                    Ok((stream, _)) => match one(stream, &kept, &leave).await {
+                    Ok((stream, _)) => match one(stream, &kept, &leave, overseen).await {
                         Ok(()) => {}
                         Err(why) => tracing::warn!(%why, "the listening sockets could not be handed out"),
                     },
@@ -134,10 +140,15 @@ pub fn hand_out(
     })
 }
 
-async fn one(mut stream: tokio::net::UnixStream, kept: &Kept, leave: &watch::Sender<bool>) -> io::Result<()> {
+async fn one(
+    mut stream: tokio::net::UnixStream,
+    kept: &Kept,
+    leave: &watch::Sender<bool>,
+    overseen: bool,
+) -> io::Result<()> {
     let sockets: Vec<OwnedFd> = kept.all().into_iter().map(|(_, socket)| socket).collect();
-    // A message of one byte has room in the buffer of a socket that was just opened.
-    send(&stream, &sockets)?;
+    // A message of two bytes has room in the buffer of a socket that was just opened.
+    send(&stream, &sockets, overseen)?;
     let mut word = [0];
     match timeout(PATIENCE, stream.read(&mut word)).await {
         Ok(Ok(1)) if word[0] == LEAVE => {

@@ -72,10 +72,12 @@ fn sockets_go_over_in_one_message_and_stay_the_same_sockets() {
     }
     let (here, there) = UnixStream::pair().unwrap();
     let sockets: Vec<OwnedFd> = old.all().into_iter().map(|(_, socket)| socket).collect();
-    send(&here, &sockets).unwrap();
+    send(&here, &sockets, true).unwrap();
     drop((old, sockets));
     let new = Kept::default();
-    receive(&there).unwrap().into_iter().for_each(|socket| new.add(socket));
+    let (sockets, overseen) = receive(&there).unwrap();
+    assert!(overseen);
+    sockets.into_iter().for_each(|socket| new.add(socket));
     for at in [one, two] {
         let door = new.listener(at).unwrap();
         door.set_nonblocking(false).unwrap();
@@ -97,13 +99,13 @@ async fn a_process_is_asked_for_its_sockets_and_told_to_leave() {
     drop(old.listener(at).unwrap());
     let leave = watch::Sender::new(false);
     let stop = watch::Sender::new(false);
-    let out = hand_out(&socket, old, leave.clone(), stop.subscribe()).unwrap();
+    let out = hand_out(&socket, old, leave.clone(), false, stop.subscribe()).unwrap();
     let out = tokio::spawn(out);
     let path = socket.clone();
     let look = new.clone();
     let asked = tokio::task::spawn_blocking(move || ask(&path, &look)).await.unwrap().unwrap().unwrap();
     assert!(new.has(at));
-    assert!(!*leave.borrow(), "asking alone changes nothing");
+    assert!(!asked.overseen && !*leave.borrow(), "asking alone changes nothing");
     asked.leave().unwrap();
     let mut left = leave.subscribe();
     tokio::time::timeout(Duration::from_secs(5), left.wait_for(|left| *left)).await.unwrap().unwrap();
