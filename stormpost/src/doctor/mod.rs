@@ -11,6 +11,7 @@ mod doors;
 mod events;
 mod files;
 mod finding;
+mod leaving;
 mod notices;
 mod patient;
 mod primary;
@@ -84,6 +85,7 @@ pub const TOPICS: &[Topic] = &[
     Topic { name: "room", needs: Needs::Machine, look: room::look },
     Topic { name: "clock", needs: Needs::Others, look: clock::look },
     Topic { name: "doors", needs: Needs::Others, look: doors::look },
+    Topic { name: "outbound", needs: Needs::Others, look: leaving::look },
     Topic { name: "dns", needs: Needs::Others, look: domains::name_servers },
     Topic { name: "mx", needs: Needs::Others, look: domains::exchangers },
     Topic { name: "reverse", needs: Needs::Others, look: domains::reverse_names },
