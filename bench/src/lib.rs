@@ -7,3 +7,4 @@ pub mod load;
 pub mod peers;
 pub mod sink;
 pub mod small;
+pub mod spam;

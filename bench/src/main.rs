@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bench::accept::Accept;
-use bench::{bars, small};
+use bench::{bars, small, spam};
 use clap::{Args, Parser, Subcommand};
 
 /// Measures Stormpost against its bars; see bench/README.md.
@@ -37,6 +37,20 @@ enum What {
         #[arg(long, default_value_t = 30)]
         seconds: u64,
     },
+    /// Mail taken with rspamd asked in the session, beside rspamd's own rate, in turns.
+    Spam {
+        #[command(flatten)]
+        place: Place,
+        /// Messages at once.
+        #[arg(long, default_value_t = 24)]
+        sessions: usize,
+        /// Messages of each session in a round.
+        #[arg(long, default_value_t = 100)]
+        each: usize,
+        /// Rounds that count.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// The delay added in peace, from acknowledgement to the primary.
     Delay {
         #[command(flatten)]
@@ -57,6 +71,7 @@ struct Place {
 fn main() {
     match Arguments::parse().what {
         What::Accept(accept) => accept.run(),
+        What::Spam { place, sessions, each, rounds } => spam::run(&place.on, sessions, each, rounds),
         What::Stand(place) => bars::stand(&place.on),
         What::Memory(place) => bars::memory(&place.on),
         What::Restart { place, queued } => bars::restart(&place.on, queued),
