@@ -22,6 +22,7 @@ mod package;
 mod peace;
 mod pulled;
 mod reading;
+mod relaying;
 mod restore;
 mod scene;
 mod sign_in;

@@ -392,9 +392,14 @@ fn a_postfix_with_spf_and_rspamd_judges_the_same_with_and_without_stormpost_in_f
     with.extend(delivered(primary, true));
     lab.say(&format!("{} messages judged behind us in {:?}", cases.len(), begun.elapsed()));
 
+    compare(lab, &cases, &without, &with);
+}
+
+/// Prints how many verdicts of each kind are the same, and ends the story when one is not.
+fn compare(lab: &Lab, cases: &[Case], without: &BTreeMap<String, Verdict>, with: &BTreeMap<String, Verdict>) {
     let mut table: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut different = Vec::new();
-    for case in &cases {
+    for case in cases {
         let (a, b) = (without.get(&case.id), with.get(&case.id));
         let name = |v: Option<&Verdict>| {
             v.map_or("nothing".to_owned(), |v| {
