@@ -88,6 +88,19 @@ impl JournalReader {
         })
     }
 
+    /// A message and its bytes as they are handed on, looked up once for both.
+    ///
+    /// # Errors
+    /// Those of [`JournalReader::read`] and [`JournalReader::message`].
+    pub fn read_with_message(&self, position: Position) -> Result<(JournalEntry, Message), ReadError> {
+        let (record, body) = self.reader.read_with_body(position)?;
+        let entry = entry(record).filter(|entry| entry.record.erased.is_none());
+        let entry = entry.ok_or(ReadError::NoRecord(position))?;
+        let prefix = entry.accepted.prefix.clone().into_bytes();
+        let message = Message { len: prefix.len() as u64 + body.len(), prefix: Cursor::new(prefix), body };
+        Ok((entry, message))
+    }
+
     /// The message with an id. The id tells when it was accepted, so the segments of that time are looked through
     /// first, and all the others after them. Of a collected message what is known is still found.
     ///

@@ -18,6 +18,9 @@ use tokio::sync::watch;
 use words_mail::Time;
 use words_world::{DiskFile, World};
 
+/// As much is read at once of a record that is read with its body: most letters are shorter.
+const NEAR_BYTES: usize = 8 * 1024;
+
 /// How many segments' tables of places a reader remembers.
 const TABLES_MAX: usize = 32;
 
@@ -227,6 +230,40 @@ impl Reader {
         let facts = Facts::read(&segment.key, &head, &head_bytes, &meta).ok_or(ReadError::Damaged)?;
         let body = if head.body_in_file() { read_body(&segment, place, &facts)? } else { Vec::new() };
         record(&segment, &head, facts, &body).ok_or(ReadError::Damaged)
+    }
+
+    /// A record and its body: one look at the segment where [`Reader::read`] and [`Reader::body`] take two, and for most
+    /// records one read. For those who read very many of them.
+    ///
+    /// # Errors
+    /// Those of [`Reader::read`] and [`Reader::body`]; an erased record has a body without bytes.
+    pub fn read_with_body(&self, position: Position) -> Result<(Record, BodyReader), ReadError> {
+        let (segment, place) = self.locate(position)?;
+        let mut bytes = vec![0; NEAR_BYTES];
+        let got = read_up_to(&*segment.file, place, &mut bytes)?;
+        bytes.truncate(got);
+        let head = Head::read(&bytes).ok_or(ReadError::Damaged)?;
+        if head.origin != position.offset || head.is_run() {
+            return Err(ReadError::NoRecord(position));
+        }
+        // Bounded: the head does not read with more than a frame may have.
+        let end = HEAD_LEN + head.payload_len();
+        bytes.resize(end, 0);
+        if got < end {
+            read_whole(&*segment.file, place + got as u64, &mut bytes[got..])?;
+        }
+        let (head_bytes, payload) = bytes.split_at(HEAD_LEN);
+        let (meta, sealed) = payload.split_at(head.meta_len());
+        let facts = Facts::read(&segment.key, &head, head_bytes, meta).ok_or(ReadError::Damaged)?;
+        let body = frame::read_body(&segment.key, &head, head_bytes, sealed, facts.body_len);
+        let body = body.ok_or(ReadError::Damaged)?;
+        let record = record(&segment, &head, facts, &body).ok_or(ReadError::Damaged)?;
+        if matches!(record.body.place, Place::File(_)) {
+            let body = self.body(&record)?;
+            return Ok((record, body));
+        }
+        let reader = BodyReader { len: record.body.len, source: Source::Piece, piece: body, at: 0 };
+        Ok((record, reader))
     }
 
     /// All records from a position on, or from the beginning, up to the last whole one. Of a log that this process

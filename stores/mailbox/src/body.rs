@@ -71,11 +71,11 @@ impl Mailboxes {
                 self.inner.bodies.open(*trace, *position).map_err(|e| MailboxError::Body(e.to_string()))
             }
             BodyAt::Own { position } => {
-                let record = self.inner.reader.read(*position)?;
+                let (record, body) = self.inner.reader.read_with_body(*position)?;
                 if record.erased.is_some() {
                     return Err(MailboxError::Body("it was erased".into()));
                 }
-                Ok(Box::new(self.inner.reader.body(&record)?))
+                Ok(Box::new(body))
             }
         }
     }

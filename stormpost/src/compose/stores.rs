@@ -323,11 +323,10 @@ struct JournalBodies(JournalReader);
 
 impl Bodies for JournalBodies {
     fn open(&self, trace: TraceId, position: stores_log::Position) -> io::Result<MessageReader> {
-        let entry = self.0.read(position).map_err(io::Error::other)?;
+        let (entry, message) = self.0.read_with_message(position).map_err(io::Error::other)?;
         if entry.accepted.trace != trace {
             return Err(io::Error::other(format!("the journal holds another message at {position}")));
         }
-        let message = self.0.message(&entry).map_err(io::Error::other)?;
         Ok(Box::new(message))
     }
 }

@@ -19,6 +19,10 @@ fn what_was_appended_is_read_back_byte_for_byte() {
         assert_eq!(record.meta, format!("{{\"n\":\"message {n}\"}}").into_bytes());
         assert_eq!(body(&reader, record), format!("body of message {n}").into_bytes());
         assert_eq!(&reader.read(appended.position).unwrap(), record);
+        let (same, mut its_body) = reader.read_with_body(appended.position).unwrap();
+        let mut bytes = Vec::new();
+        its_body.read_to_end(&mut bytes).unwrap();
+        assert_eq!((&same, bytes, its_body.len()), (record, body(&reader, record), record.body.len()));
     }
 }
 
@@ -108,4 +112,21 @@ fn a_record_in_no_hurry_waits_a_moment_and_rides_with_one_that_is() {
         assert_eq!((begun.elapsed(), log.counts().syncs), (Duration::ZERO, 3));
     });
     assert_eq!(house.records().len(), 6);
+}
+
+#[test]
+fn a_record_read_with_its_body_is_the_same_whatever_its_length() {
+    let house = House::new(5);
+    for len in [0usize, 1, 7_000, 8_100, 8_192, 20_000, 300_000] {
+        let bytes: Vec<u8> = (0..len).map(|n| (n * 7 + n / 13) as u8).collect();
+        let draft = Draft { kind: 3, meta: b"{}".to_vec(), body: Body::Inline(bytes.clone()) };
+        let position = house.with(|log| async move { log.append(draft).await.unwrap() }).position;
+        let reader = house.reader();
+        let (record, mut its_body) = reader.read_with_body(position).unwrap();
+        let mut read = Vec::new();
+        its_body.read_to_end(&mut read).unwrap();
+        assert!(read == bytes && record == reader.read(position).unwrap(), "{len}");
+        let beside = Position { offset: position.offset + 1, ..position };
+        assert!(reader.read_with_body(beside).is_err());
+    }
 }
