@@ -17,6 +17,7 @@ pub mod edge;
 pub mod http;
 pub mod init;
 pub mod logging;
+pub mod records;
 pub mod report;
 pub mod retire;
 pub mod serve;

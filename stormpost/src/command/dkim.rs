@@ -2,6 +2,7 @@
 
 use super::{Desk, Ended, Failure, code};
 use crate::configuration::Configuration;
+use crate::records::{Published, beside, page};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
@@ -33,6 +34,15 @@ pub struct DkimRecord {
     pub made: bool,
 }
 
+/// What `stormpost dkim` tells.
+#[derive(serde::Serialize)]
+struct Told {
+    #[serde(flatten)]
+    key: DkimRecord,
+    /// What else should stand in the DNS about the domain's mail.
+    beside: Vec<Published>,
+}
+
 impl DkimRecord {
     /// The record as a line of a zone file: texts in a TXT record have at most 255 bytes each (RFC 1035 §3.3).
     pub fn zone_line(&self) -> String {
@@ -49,13 +59,15 @@ impl DkimRecord {
 pub(super) fn run(desk: &Desk, arguments: &DkimArguments) -> Ended {
     let configuration = desk.configuration()?;
     let record = record_of(&configuration, &arguments.domain)?;
-    desk.output.value(&record);
+    let beside = beside(&configuration, &arguments.domain.to_lowercase());
     let out = desk.output;
     if record.made {
         out.say("the key is made; keep a copy of it, or make a new one and a new record if it is lost");
     }
     out.say(&format!("publish this TXT record in the DNS under {}:", record.name));
     out.text(&format!("{}\n\nAs a line of a zone file:\n{}\n", record.text, record.zone_line()));
+    out.text(&format!("\nWhat else others look for (stormpost doctor compares it):\n{}", page(&beside)));
+    out.value(&Told { key: record, beside });
     Ok(code::WELL)
 }
 

@@ -27,6 +27,9 @@ pub(super) fn instructions(arguments: &InitArguments, parsed: &Configuration, dk
         let _ = writeln!(out, "   {}", record.zone_line());
     }
     out.push_str(
+        "   DMARC, MTA-STS, TLS reports and DANE, as lines to paste, when this runs: stormpost dkim DOMAIN\n",
+    );
+    out.push_str(
         "   If a domain has an MTA-STS policy (a TXT record at _mta-sts), add this machine's name to its mx lines, and wait for its\n   \
          max_age, before the MX changes.\n",
     );
