@@ -149,7 +149,7 @@ fn start(lab: &Lab, sink: &Sink, names: &Names, bound: &Bound) -> Stormpost {
     let people: Vec<String> = (0..PEOPLE).map(|person| format!("person{person}")).collect();
     let named: Vec<&str> = people.iter().map(String::as_str).collect();
     let company = Company { hop: Some(Hop::Smtp(sink.port)), ..Company::alone("company.test", &named) };
-    let limits = "imap_connections_per_address = 100\n".to_owned();
+    let limits = "imap_connections_per_address = 100\nmessages_per_minute = 1000000\n".to_owned();
     let setup = Setup { names: Some(names.address), limits, ..Setup::with(vec![company]) };
     let mut stormpost = Stormpost::prepare(lab, "stormpost", &setup);
     stormpost.program = Some(bound.script(&lab.room("scripts")));
