@@ -8,6 +8,7 @@ mod decide;
 mod dkim;
 mod event;
 mod journal;
+mod mirror;
 mod notice;
 mod output;
 mod page;
@@ -281,6 +282,9 @@ pub enum Verb {
                            \"restored from the backup of Friday\""
     )]
     Redeliver(redeliver::RedeliverArguments),
+    /// The copies of the primary's mailboxes: how far they are, and what holds them.
+    #[command(subcommand)]
+    Mirror(mirror::MirrorVerb),
     /// The notices that people get.
     #[command(subcommand)]
     Notice(notice::NoticeVerb),
@@ -426,6 +430,7 @@ fn run(cli: Cli, programs: Programs) -> Ended {
         Verb::Backup(arguments) => backup::run(&desk, arguments),
         Verb::Restore(arguments) => restore::run(&desk, &arguments),
         Verb::Redeliver(arguments) => redeliver::run(&desk, arguments),
+        Verb::Mirror(verb) => mirror::run(&desk, verb),
         Verb::Notice(verb) => notice::run(&desk, verb),
         Verb::Certificate(verb) => certificate::run(&desk, verb),
         Verb::Dkim(arguments) => dkim::run(&desk, &arguments),

@@ -71,6 +71,16 @@ pub enum Request {
         /// Since when.
         since: Time,
     },
+    /// How the copies of mailboxes stand. One [`Item::Mirrored`] for each account that has one.
+    MirrorStatus {
+        /// Of which account; none for all.
+        account: Option<AccountId>,
+    },
+    /// Follow what vanished at the primary, for an account that the brake holds.
+    MirrorAccept {
+        /// Which.
+        account: AccountId,
+    },
     /// Hand over again what a primary lost. `Progress`, and one [`Item::Redelivered`] for each message that is not there.
     Redeliver {
         /// What was settled since then.
@@ -394,6 +404,25 @@ pub enum Item {
     Queued(Queued),
     /// A message that was handed over, and is not there.
     Redelivered(Redelivered),
+    /// How an account's copy stands.
+    Mirrored(Mirrored),
+}
+
+/// How the copy of one account's mailboxes stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirrored {
+    /// Whose.
+    pub account: AccountId,
+    /// Folders that stand for one at the primary.
+    pub folders: u64,
+    /// Of these, those whose first copy is finished.
+    pub whole: u64,
+    /// Messages here that stand for one there.
+    pub messages: u64,
+    /// Messages there, as far as that is known.
+    pub total: u64,
+    /// Why nothing is followed or given back, if a person has to decide.
+    pub braked: Option<String>,
 }
 
 /// A message that was handed over, and is not there.

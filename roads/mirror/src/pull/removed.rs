@@ -42,7 +42,7 @@ impl Visit<'_> {
         let Err(tripped) = weighed else { return Ok(true) };
         let why = format!(
             "{} of {total} messages vanished at the primary within the hour, and {} may; nothing was removed here. See \
-             `stormpost mirror status`, then `stormpost mirror accept` or `refuse`",
+             `stormpost mirror status`; `stormpost mirror accept` follows it",
             tripped.lost, tripped.most
         );
         tracing::error!(account = %self.account, lost = tripped.lost, most = tripped.most, "a mass removal is not followed");

@@ -11,6 +11,7 @@ mod door;
 mod event;
 mod journal;
 mod latest;
+mod mirror;
 mod notice;
 mod quarantine;
 mod queue;
@@ -198,6 +199,8 @@ impl Answers {
             Request::EventShow { event } => self.event_show(event, caller).await,
             Request::Reconcile { primary, event } => self.reconcile(primary, event, caller).await,
             Request::ReconcileSince { primary, since } => self.reconcile_since(primary, since, caller).await,
+            Request::MirrorStatus { account } => self.mirror_status(account, caller).await,
+            Request::MirrorAccept { account } => self.mirror_accept(account, caller).await,
             Request::Redeliver { since, primary, account, dry, reason } => {
                 self.redeliver(redeliver::Wanted { since, primary, account, dry, reason }, caller).await
             }
