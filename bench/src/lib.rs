@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod bars;
+pub mod imap;
 pub mod load;
 pub mod peers;
 pub mod sink;

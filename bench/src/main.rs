@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bench::accept::Accept;
-use bench::{bars, small, spam};
+use bench::{bars, imap, small, spam};
 use clap::{Args, Parser, Subcommand};
 
 /// Measures Stormpost against its bars; see bench/README.md.
@@ -29,6 +29,33 @@ enum What {
     },
     /// Starts what is measured and says where it is, so that it can be looked at while it works; ends with its input.
     Stand(Place),
+    /// Memory of connections that wait in IMAP's IDLE, beside Dovecot's.
+    ImapIdle {
+        #[command(flatten)]
+        place: Place,
+        /// Connections.
+        #[arg(long, default_value_t = 2_000)]
+        connections: usize,
+    },
+    /// Headers of a large mailbox by IMAP, Stormpost and Dovecot in turns.
+    ImapFetch {
+        #[command(flatten)]
+        place: Place,
+        /// Messages in the mailbox.
+        #[arg(long, default_value_t = 10_000)]
+        messages: usize,
+        /// Rounds; the median is reported.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// LOGIN with a password that was checked a moment ago, Stormpost and Dovecot in turns.
+    ImapLogin {
+        #[command(flatten)]
+        place: Place,
+        /// Sign-ins of each.
+        #[arg(long, default_value_t = 200)]
+        times: usize,
+    },
     /// One processor, 768 MB and fifty people: memory of both processes, and rates.
     Small {
         #[command(flatten)]
@@ -75,6 +102,9 @@ fn main() {
         What::Stand(place) => bars::stand(&place.on),
         What::Memory(place) => bars::memory(&place.on),
         What::Restart { place, queued } => bars::restart(&place.on, queued),
+        What::ImapIdle { place, connections } => imap::idle(&place.on, connections),
+        What::ImapFetch { place, messages, rounds } => imap::fetch(&place.on, messages, rounds),
+        What::ImapLogin { place, times } => imap::login(&place.on, times),
         What::Small { place, seconds } => small::small(&place.on, seconds),
         What::Delay { place, messages } => bars::delay(&place.on, messages),
     }
