@@ -68,7 +68,7 @@ impl Receiver {
 
     /// What its judge wrote.
     pub fn judged(&self) -> String {
-        fs::read_to_string(self.dir.join("out")).unwrap_or_default()
+        fs::read_to_string(self.dir.join("log/rspamd.log")).unwrap_or_default()
     }
 }
 
