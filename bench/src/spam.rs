@@ -42,7 +42,7 @@ pub fn run(on: &Path, sessions: usize, each: usize, rounds: usize) {
     names.mx("far.test", "far.test");
     let rspamd = Rspamd::start(&lab, names.address);
     let limits = format!(
-        "\n[filter]\nstands = \"here\"\n[filter.rspamd]\naddress = \"127.0.0.1:{}\"\ntimeout = \"60s\"\nspam = \"tag\"\n",
+        "messages_per_minute = 1000000\n\n[filter]\nstands = \"here\"\n[filter.rspamd]\naddress = \"127.0.0.1:{}\"\ntimeout = \"60s\"\nspam = \"tag\"\n",
         rspamd.port
     );
     let company = Company::alone("bench.test", &["anna"]);
