@@ -73,6 +73,37 @@ fn an_account_that_the_primary_shuts_out_is_out_here_within_the_bound() {
     let _ = ben.command("NOOP");
 }
 
+/// Ten guesses of one guesser, from some addresses.
+fn guess(stormpost: &Stormpost, tried: &AtomicUsize, guesser: u8) {
+    let mut talk = None;
+    for n in 0..10_u8 {
+        // Most at one account from everywhere; some at others, and at names that nobody has.
+        let (who, from) = match n {
+            0..7 => ("anna".to_owned(), Ipv4Addr::new(127, 7, guesser, n / 4 + 1)),
+            7 => ("ben".to_owned(), Ipv4Addr::new(127, 8, guesser, 1)),
+            8 => ("carla".to_owned(), Ipv4Addr::new(127, 9, 9, 9)),
+            _ => (format!("nobody{}", guesser % 10), Ipv4Addr::new(127, 9, 9, 8)),
+        };
+        // A few tries on each connection, as long as the other side bears it.
+        if matches!(n, 0 | 4 | 7..) {
+            talk = None;
+        }
+        if talk.is_none() {
+            talk = ImapTalk::connect_tls_from(from, stormpost.imaps).ok();
+        }
+        let Some(open) = &mut talk else { continue };
+        let password = format!("guess-{guesser}-{n}");
+        let said = open.sign_in(&format!("{who}@home.test"), &password).unwrap_err();
+        match said.contains("NO") {
+            true => tried.fetch_add(1, Ordering::Relaxed),
+            false => {
+                talk = None;
+                0
+            }
+        };
+    }
+}
+
 #[test]
 fn a_thousand_wrong_passwords_never_reach_what_locks_an_account_at_the_primary() {
     let lab = Lab::open("guessing");
@@ -88,33 +119,7 @@ fn a_thousand_wrong_passwords_never_reach_what_locks_an_account_at_the_primary()
             .map(|guesser| {
                 let (stormpost, tried) = (&stormpost, &tried);
                 scope.spawn(move || {
-                    let mut talk = None;
-                    for n in 0..10_u8 {
-                        // Most at one account from everywhere; some at others, and at names that nobody has.
-                        let (who, from) = match n {
-                            0..7 => ("anna".to_owned(), Ipv4Addr::new(127, 7, guesser, n / 4 + 1)),
-                            7 => ("ben".to_owned(), Ipv4Addr::new(127, 8, guesser, 1)),
-                            8 => ("carla".to_owned(), Ipv4Addr::new(127, 9, 9, 9)),
-                            _ => (format!("nobody{}", guesser % 10), Ipv4Addr::new(127, 9, 9, 8)),
-                        };
-                        // A few tries on each connection, as long as the other side bears it.
-                        if matches!(n, 0 | 4 | 7..) {
-                            talk = None;
-                        }
-                        if talk.is_none() {
-                            talk = ImapTalk::connect_tls_from(from, stormpost.imaps).ok();
-                        }
-                        let Some(open) = &mut talk else { continue };
-                        let password = format!("guess-{guesser}-{n}");
-                        let said = open.sign_in(&format!("{who}@home.test"), &password).unwrap_err();
-                        match said.contains("NO") {
-                            true => tried.fetch_add(1, Ordering::Relaxed),
-                            false => {
-                                talk = None;
-                                0
-                            }
-                        };
-                    }
+                    guess(stormpost, tried, guesser);
                 })
             })
             .collect();
