@@ -1,7 +1,7 @@
 //! The mirror must not copy a disaster: when so much vanishes at the primary at once that no person would have done it,
 //! nothing is followed until a person decides.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use words_mail::{AccountId, Time};
 
@@ -40,21 +40,27 @@ pub struct Tripped {
 pub struct Brake {
     options: BrakeOptions,
     lost: BTreeMap<AccountId, VecDeque<(Time, u64)>>,
+    /// Accounts that wait for a person's word.
+    tripped: BTreeSet<AccountId>,
 }
 
 impl Brake {
     /// A brake with these bounds, and nothing lost yet.
     pub fn new(options: BrakeOptions) -> Brake {
-        Brake { options, lost: BTreeMap::new() }
+        Brake { options, ..Brake::default() }
     }
 
     /// Whether following these losses would copy a disaster. `total` is what the account held before. Losses that are let
-    /// pass are remembered; those that trip it are not, so that after `mirror accept` they do not count again.
+    /// pass are remembered; those that trip it are not. Whoever asks again after it tripped has a person's word for it, and
+    /// passes once.
     ///
     /// # Errors
     /// The reason, when a person has to decide.
     pub fn weigh(&mut self, account: &AccountId, losses: u64, total: u64, now: Time) -> Result<(), Tripped> {
         if losses == 0 {
+            return Ok(());
+        }
+        if self.tripped.remove(account) {
             return Ok(());
         }
         let since = now.before(self.options.within);
@@ -71,6 +77,7 @@ impl Brake {
         let others = self.lost.iter().filter(|(who, past)| *who != account && sum(past) >= quarter).count();
         let bound = if others + 1 >= self.options.together { (most / 4).max(1) } else { most };
         if lost > bound {
+            self.tripped.insert(account.clone());
             return Err(Tripped { lost, most: bound, others: others as u64 });
         }
         self.lost.entry(account.clone()).or_default().push_back((now, losses));
@@ -105,6 +112,8 @@ mod tests {
         assert!(brake.weigh(&who("a"), 500, 10_000, at(0)).is_ok(), "five in a hundred of a large one");
         let tripped = brake.weigh(&who("a"), 1, 9_500, at(1)).unwrap_err();
         assert_eq!(tripped, Tripped { lost: 501, most: 500, others: 0 });
+        assert!(brake.weigh(&who("a"), 1, 9_500, at(2)).is_ok(), "a person said so");
+        assert!(brake.weigh(&who("a"), 1, 9_499, at(3)).is_err(), "once");
     }
 
     #[test]

@@ -219,3 +219,29 @@ fn a_mailbox_in_sdbox_is_copied_through_kills_and_stays_in_step() {
 fn a_mailbox_in_maildir_is_copied_through_kills_and_stays_in_step() {
     copied_through_kills("pulled-maildir", "mail_location = maildir:~/Maildir\n", ".");
 }
+
+#[test]
+fn a_disaster_at_the_primary_is_not_copied_until_a_person_says_so() {
+    let lab = Lab::open("pulled-brake");
+    let primary = primary(&lab, "");
+    let mut talk = there(&primary);
+    talk.command("CREATE Bulk").unwrap();
+    for n in 0..150 {
+        talk.append("Bulk", "", format!("Subject: bulk {n}\r\n\r\ntext\r\n").as_bytes()).unwrap();
+    }
+    let mut stormpost = stormpost(&lab, &primary);
+    stormpost.restart();
+    let count = || here(&stormpost, &primary).map_or(0, |shown| seen(&shown).len());
+    wait_for("the mailbox to be copied", Duration::from_secs(30), || count() == 150);
+    talk.command("SELECT Bulk").unwrap();
+    talk.command("STORE 1:* +FLAGS.SILENT (\\Deleted)").unwrap();
+    talk.command("EXPUNGE").unwrap();
+    wait_for("the brake to hold", Duration::from_secs(15), || {
+        stormpost.tell(&["mirror", "status"]).out.contains("150 of 150 messages vanished")
+    });
+    assert_eq!(count(), 150, "nothing was removed here");
+    let address = primary.address("anna");
+    assert!(stormpost.tell(&["mirror", "accept", &address]).ok);
+    wait_for("what vanished to be followed", Duration::from_secs(15), || count() == 0);
+    stormpost.stop();
+}
