@@ -28,3 +28,4 @@ mod scene;
 mod sign_in;
 mod the_lab;
 mod upgrade;
+mod verdicts;
