@@ -171,7 +171,7 @@ pub(super) const PRIMARIES: &[Key] = &[
         Text,
         Some("off"),
         "How much of every mailbox is kept here, always in step: \"all\", the last days (\"90d\"), or \"off\". Needs reader, \
-         and writer for what people change here.",
+         and writer for what people change here. Not finished: for trials only, with accounts that have a backup.",
     ),
     key(
         "primary.mailbox",
