@@ -137,8 +137,11 @@ fn judge_offers(about: &str, talked: &Talked, ours: Limits) -> Vec<Finding> {
     if let Some(size) = size {
         let (theirs, mine) = (write_size(size), write_size(ours.size));
         found.push(match size < ours.size {
-            true => Finding::fail(format!("largest message of {about}"), format!("{theirs}, and ours is {mine}"))
-                .today(format!("what is larger than {theirs} is taken here, refused there, and then returned or kept for a person"))
+            // Senders hear of it before they send; people who write to each other do not.
+            true => Finding::warn(format!("largest message of {about}"), format!("{theirs}, and ours is {mine}"))
+                .today(format!(
+                    "senders are told {theirs}; what people here send to each other and is larger comes back to them"
+                ))
                 .mend(format!("[limits] message_size = {size}")),
             false => Finding::ok(format!("largest message of {about}"), format!("{theirs}, ours is {mine}")),
         });
@@ -309,7 +312,7 @@ mod tests {
             |word: &str| all.iter().filter(|offer| !offer.starts_with(word)).copied().collect::<Vec<_>>();
         for (offers, encrypts, ours, worst, words) in [
             (all.to_vec(), true, ours, Grade::Ok, "57.2 MiB"),
-            ([without("SIZE"), vec!["SIZE 10000000"]].concat(), true, ours, Grade::Fail, "9.5"),
+            ([without("SIZE"), vec!["SIZE 10000000"]].concat(), true, ours, Grade::Warn, "9.5"),
             ([without("SIZE"), vec!["SIZE 0"]].concat(), true, ours, Grade::Ok, "greets"),
             (without("8BITMIME"), true, ours, Grade::Warn, "8BITMIME"),
             (without("SMTPUTF8"), true, ours, Grade::Ok, "SMTPUTF8"),
