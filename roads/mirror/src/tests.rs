@@ -78,8 +78,11 @@ struct House {
 
 impl House {
     async fn open() -> House {
-        let disk = FaultDisk::new(1);
-        let world = fault_world(&disk, &Arc::new(TestClock::new(START)), 1);
+        House::on(&FaultDisk::new(1)).await
+    }
+
+    async fn on(disk: &FaultDisk) -> House {
+        let world = fault_world(disk, &Arc::new(TestClock::new(START)), 1);
         let log = LogOptions {
             reserve_bytes: 0,
             ..LogOptions::new(PathBuf::from("/mailbox"), LogKind::Mailbox, "node")

@@ -237,6 +237,27 @@ async fn a_run_that_broke_off_leaves_the_one_before_and_is_swept_up() {
     assert_eq!(house.restored(&done.manifest).await.unwrap().len(), 10);
 }
 
+#[tokio::test]
+async fn a_run_that_dies_around_its_manifest_leaves_a_whole_copy_and_the_next_is_whole() {
+    for (name, whole) in [("backup.before_manifest", 5), ("backup.after_manifest", 10)] {
+        let house = House::new();
+        house.write(named("first", 5)).await;
+        run(&house).await;
+        house.write(named("second", 5)).await;
+        words_world::on_crash_point(false, move |at| assert_ne!(at, name, "it dies here"));
+        let (mut backup, place) = (house.backup(), house.place());
+        let life = async move { backup.run(&place, Depth::Full, &mut |_, _| {}).await.map(drop) };
+        let died = tokio::spawn(life).await;
+        words_world::on_crash_point(false, |_| {});
+        assert!(died.unwrap_err().is_panic(), "{name} was not passed");
+        let last = find(&house.place(), None).await.unwrap();
+        assert_eq!(house.restored(&last.manifest).await.unwrap().len(), whole, "{name}");
+        let done = run(&house).await;
+        assert_eq!(house.restored(&done.manifest).await.unwrap().len(), 10, "{name}");
+        assert_eq!(check(&house.place(), &done.manifest, &mut |_, _| {}).await.unwrap().problems, []);
+    }
+}
+
 /// A place that says no after some objects.
 struct Breaks {
     place: Folder,

@@ -1,5 +1,7 @@
 //! A mailbox pulled, followed, and given back: here and there the same, whatever both sides did.
 
+mod points;
+
 use super::*;
 use crate::pull::{PullOptions, Visit, gate};
 use proptest::prelude::*;
