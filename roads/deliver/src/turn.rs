@@ -59,6 +59,11 @@ pub(crate) fn of_fate(fate: &Fate, protocol: Protocol, alone: bool, lane: &LaneN
     if reply.is_yes() {
         return Turn::Final(Outcome::HandedOver { reply: reply.clone() });
     }
+    // RFC 5321 §3.8: a server that is shut down says so to whatever it heard last, and does not say whether it had stored
+    // the message before; Dovecot's LMTP does both. A primary can be asked; others mean "later" by it.
+    if reply.code == 421 && reply.enhanced == Some((4, 3, 2)) && matches!(lane, LaneName::Primary(_)) {
+        return Turn::Unknown(words);
+    }
     // With one answer for several recipients nobody knows whose mailbox is full.
     let one_person = protocol == Protocol::Lmtp || alone;
     if is_quota(reply, Stage::Dot) {
@@ -167,6 +172,23 @@ mod tests {
                 "{protocol:?} {alone} {said}"
             );
         }
+        let ends = Fate::Answered(reply("421 4.3.2"));
+        assert_eq!(
+            word(&of_fate(&ends, Protocol::Lmtp, true, &primary)),
+            "unknown",
+            "stored or not, it shuts down"
+        );
+        assert_ne!(
+            word(&of_fate(&ends, Protocol::Smtp, true, &domain)),
+            "unknown",
+            "nobody there could be asked"
+        );
+        let slow = Fate::Answered(reply("421 4.7.0"));
+        assert_ne!(
+            word(&of_fate(&slow, Protocol::Smtp, true, &primary)),
+            "unknown",
+            "a bound, and its word counts"
+        );
         let lost = Fate::Unknown("cut".into());
         assert_eq!(word(&of_fate(&lost, Protocol::Smtp, true, &primary)), "unknown");
     }

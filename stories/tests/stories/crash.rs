@@ -119,7 +119,7 @@ fn a_crash_at_every_named_place_is_survived() {
         setup.one_process = true;
     });
     let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let points = points(top);
+    let points: Vec<String> = points(top).into_iter().filter(|name| !is_of_copies(name)).collect();
     let mut sent = Vec::new();
     let mut passed = Vec::new();
     for (number, point) in points.iter().enumerate() {
@@ -216,6 +216,18 @@ fn stormpost_and_the_primary_killed_together_in_an_outage_lose_nothing() {
     scene.judge(&sent);
 }
 
+/// Places that neither mail nor an outage comes by, for nothing is copied in these stories: mailboxes that are pulled
+/// (killed there in roads/mirror), backups (in stores/backup) and retiring (in its own story).
+fn is_of_copies(name: &str) -> bool {
+    const PULLING: &str = "mailbox.mirrored mirror.appended mirror.before_close mirror.before_expunge \
+                           mirror.before_flags mirror.before_folder mirror.before_link mirror.before_looked \
+                           mirror.before_pair mirror.before_pull mirror.before_shift mirror.before_trash \
+                           mirror.before_unlink mirror.paired mirror.pulled";
+    PULLING.split_whitespace().any(|place| place == name)
+        || name.starts_with("backup.")
+        || name.starts_with("retire.")
+}
+
 /// What only happens around an outage: its places begin so.
 const OF_AN_OUTAGE: [&str; 3] = ["mirror.", "primary.", "report."];
 
@@ -228,7 +240,7 @@ fn a_crash_at_every_named_place_of_a_return_is_survived() {
     let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let points =
         points(top).into_iter().filter(|name| OF_AN_OUTAGE.iter().any(|room| name.starts_with(room)));
-    let points: Vec<String> = points.collect();
+    let points: Vec<String> = points.filter(|name| !is_of_copies(name)).collect();
     assert!(points.len() >= 8, "{points:?}");
     let mut sent = Vec::new();
     let mut passed = Vec::new();
