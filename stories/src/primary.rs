@@ -213,13 +213,29 @@ impl Primary {
     /// Lets Postfix refuse every recipient for good, or take them again, by a changed setting and a reload, as after an
     /// upgrade that went wrong.
     pub fn deny_everybody(&self, deny: bool) {
-        const DENY: &str = "smtpd_recipient_restrictions = reject\n";
-        let conf = self.dir.join("pf/conf");
-        let file = conf.join("main.cf");
-        let text = fs::read_to_string(&file).unwrap().replace(DENY, "");
-        fs::write(&file, if deny { text + DENY } else { text }).unwrap();
-        // As `postfix reload` does, without its words for the log: the program that writes them may wait for ever for the
-        // one that is being started anew.
+        const WHAT: &str = "smtpd_recipient_restrictions";
+        const DENY: &str = "smtpd_recipient_restrictions = reject";
+        const KEPT: &str = "#kept ";
+        let file = self.dir.join("pf/conf/main.cf");
+        let text = fs::read_to_string(&file).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        match deny {
+            true => {
+                for line in lines.iter_mut().filter(|line| line.starts_with(WHAT)) {
+                    line.insert_str(0, KEPT);
+                }
+                lines.push(DENY.to_owned());
+            }
+            false => {
+                lines.retain(|line| line != DENY);
+                if let Some(last) = lines.iter_mut().rfind(|line| line.starts_with(KEPT)) {
+                    *last = last.replacen(KEPT, "", 1);
+                }
+            }
+        }
+        fs::write(&file, lines.join("\n") + "\n").unwrap();
+        // As `postfix reload` does, with nothing to say for the log, neither in its own words nor about a line that stands
+        // twice: who writes the log is being started anew, and Postfix may wait for ever for itself.
         let pid = fs::read_to_string(self.dir.join("pf/queue/pid/master.pid")).unwrap();
         let out = Command::new("kill").args(["-HUP", pid.trim()]).output().unwrap();
         assert!(out.status.success(), "postfix reload: {}", String::from_utf8_lossy(&out.stderr));
