@@ -34,14 +34,14 @@ impl Replay<'_> {
         if self.mailboxes.pairings(self.account)?.is_empty() {
             return Ok(true);
         }
-        self.carry_folders(store, changes).await?;
+        let named = self.carry_folders(store, changes).await?;
         let mut before = Vec::new();
         loop {
             let pending = self.mailboxes.pending(self.account, PENDING_MAX)?;
             let which: Vec<(FolderId, u32)> = pending.iter().map(|link| (link.pairing, link.there)).collect();
             // What cannot be carried over now waits for the next look at the primary.
             if pending.is_empty() || which == before {
-                return Ok(pending.is_empty());
+                return Ok(named && pending.is_empty());
             }
             before = which;
             let mut folders: BTreeMap<FolderId, Vec<Link>> = BTreeMap::new();
@@ -319,8 +319,8 @@ impl Replay<'_> {
         Ok(name.replace(SEPARATOR, &separator.to_string()))
     }
 
-    /// Folders that people made or renamed.
-    async fn carry_folders(&self, store: &mut dyn MailStore, changes: &[Change]) -> Result<(), Trouble> {
+    /// Folders that people made or renamed; whether none is left that the next look at the primary has to find again.
+    async fn carry_folders(&self, store: &mut dyn MailStore, changes: &[Change]) -> Result<bool, Trouble> {
         let paired: BTreeSet<FolderId> =
             self.mailboxes.pairings(self.account)?.into_iter().map(|p| p.folder).collect();
         for change in changes {
@@ -341,6 +341,7 @@ impl Replay<'_> {
             })
             .collect();
         renamed.sort_by_key(|(_, name)| name.len());
+        let mut all = true;
         for (pairing, name) in renamed {
             let there = self.name_there(store, &name).await?;
             let listed = store.folders().await?;
@@ -348,7 +349,11 @@ impl Replay<'_> {
                 crash_point("mirror.before_step");
                 match store.rename(&pairing.there, &there).await {
                     Ok(()) => {}
-                    Err(StoreError::NoFolder(_) | StoreError::Exists(_)) => continue,
+                    Err(StoreError::NoFolder(_)) => {
+                        all = false;
+                        continue;
+                    }
+                    Err(StoreError::Exists(_)) => continue,
                     Err(why) => return Err(why.into()),
                 }
                 crash_point("mirror.after_step");
@@ -357,9 +362,9 @@ impl Replay<'_> {
                 }
             }
             let look = (pairing.validity, pairing.look.next, pairing.look.modseq);
-            self.mailboxes.pair(self.account, pairing.folder, &there, look, false).await?;
+            self.mailboxes.pair_again(self.account, pairing.folder, &name, &there, look).await?;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Folders that people removed go there too, when nothing is left in them.

@@ -279,6 +279,35 @@ impl Mailboxes {
         look: (u32, u32, Option<u64>),
         follow: bool,
     ) -> Result<Pairing, MailboxError> {
+        self.pair_as(account, folder, None, there, look, follow).await
+    }
+
+    /// Records that a folder that is paired has another name or other numbers there. `agreed` is the name, as here, that
+    /// both sides agree on now; it is not the present one when a person gave the folder another that the primary does not
+    /// have yet.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn pair_again(
+        &self,
+        account: &AccountId,
+        folder: FolderId,
+        agreed: &str,
+        there: &str,
+        look: (u32, u32, Option<u64>),
+    ) -> Result<Pairing, MailboxError> {
+        self.pair_as(account, folder, Some(agreed.to_owned()), there, look, false).await
+    }
+
+    async fn pair_as(
+        &self,
+        account: &AccountId,
+        folder: FolderId,
+        agreed: Option<String>,
+        there: &str,
+        look: (u32, u32, Option<u64>),
+        follow: bool,
+    ) -> Result<Pairing, MailboxError> {
         self.serving().await?;
         let (validity, next, highest) = look;
         let before = self.pairings(account)?.into_iter().find(|pairing| pairing.folder == folder);
@@ -298,7 +327,7 @@ impl Mailboxes {
             Ok(Mirrored::Paired {
                 account,
                 folder,
-                name: found.name,
+                name: agreed.unwrap_or(found.name),
                 there,
                 validity,
                 follow,

@@ -64,17 +64,22 @@ impl Visit<'_> {
         let Some(here) = here else { return Ok(()) };
         let mut name = here.name.clone();
         let mut pairing = pairing.clone();
+        let mut agreed = pairing.name.clone();
         let mut orphans = Vec::new();
         if folder.name != pairing.there {
             let wanted = name_here(folder);
             let merged = merge_folder(&FolderSides {
                 agreed: Some(pairing.name.clone()),
                 here: At::Named(name.clone()),
-                there: At::Named(wanted),
+                there: At::Named(wanted.clone()),
                 holds: true,
             });
             if let Some(FolderStep::Rename(to)) = merged.here {
                 name = self.rename(&name, &to).await?;
+                agreed = name.clone();
+            } else {
+                // The name that a person gave it here goes there; until then they agree on the one there.
+                agreed = wanted;
             }
             if let Some(listed) = merged.listed {
                 tracing::info!(account = %self.account, folder = %name, ?listed, "renamed on both sides");
@@ -90,7 +95,8 @@ impl Visit<'_> {
             }
             crash_point("mirror.before_pair");
             let look = (status.validity, status.next, status.modseq);
-            pairing = self.mailboxes.pair(self.account, pairing.folder, &folder.name, look, false).await?;
+            pairing =
+                self.mailboxes.pair_again(self.account, pairing.folder, &agreed, &folder.name, look).await?;
         }
         tree.paired.push(Paired { pairing, name, status: *status, orphans });
         Ok(())
