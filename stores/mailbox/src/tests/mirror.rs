@@ -122,3 +122,35 @@ async fn what_was_agreed_follows_what_the_primary_changes_and_shows_what_people_
     again.mailboxes.brake(&anna(), None).await.unwrap();
     assert_eq!(again.mailboxes.braked(&anna()).unwrap(), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_moves_or_removes_before_its_link_is_written_down_keeps_its_link_or_has_none() {
+    let mut node = Node::new(3);
+    let run = node.start();
+    let boxes = run.mailboxes.clone();
+    boxes.open_account(&anna()).await.unwrap();
+    let inbox = boxes.folder(&anna(), "INBOX").unwrap().id;
+    let archive = boxes.folder(&anna(), "Archive").unwrap().id;
+    boxes.pair(&anna(), inbox, "INBOX", (77, 10, None), true).await.unwrap();
+    boxes.pair(&anna(), archive, "Archive", (78, 1, None), true).await.unwrap();
+    for there in [1, 2, 3] {
+        pull(&run, "INBOX", there, there, &[]).await;
+    }
+    let seen: Flags = ["\\Seen"].into_iter().collect();
+    let note = |pairing, there, uid| {
+        let flags = seen.clone();
+        LinkNote { pairing, there, folder: inbox, uid, flags, content: None }
+    };
+    boxes.move_to(&anna(), inbox, &uids("1"), "Archive", By::Person).await.unwrap();
+    boxes.expunge(&anna(), inbox, &uids("2:3"), By::Person).await.unwrap();
+    // What was done to them there was planned before.
+    boxes.link(&anna(), vec![note(inbox, 1, 1), note(inbox, 2, 2), note(archive, 50, 3)]).await.unwrap();
+    let standing = boxes.links(inbox).unwrap();
+    assert_eq!(
+        standing.iter().map(|l| (l.there, l.folder, l.gone)).collect::<Vec<_>>(),
+        [(1, archive, false), (2, inbox, true), (3, inbox, true)]
+    );
+    assert_eq!(standing[0].flags, seen, "the flags there are as they were given");
+    assert_eq!(links(&run, archive), [], "no message there stands for one that is not here");
+    assert_eq!(boxes.pending(&anna(), 10).unwrap().len(), 3);
+}

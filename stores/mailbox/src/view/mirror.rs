@@ -150,12 +150,26 @@ impl Apply<'_> {
     }
 
     fn link(&self, link: &LinkNote) -> Result<()> {
+        let (folder, pairing) = (signed(link.folder.0), signed(link.pairing.0));
+        let stands = self
+            .sql
+            .prepare_cached("SELECT 1 FROM messages WHERE folder = ?1 AND uid = ?2")?
+            .exists(params![folder, link.uid])?;
+        if !stands {
+            // A person moved or removed it before this was written down: the link, if there is one, has followed that.
+            self.sql
+                .prepare_cached(
+                    "UPDATE links SET flags = ?3, keywords = ?4 WHERE pairing = ?1 AND there = ?2",
+                )?
+                .execute(params![pairing, link.there, link.flags.bits(), link.flags.keyword_text()])?;
+            return Ok(());
+        }
         // A message here stands for one there, and not for the one it stood for before.
         self.sql
             .prepare_cached(
                 "DELETE FROM links WHERE folder = ?1 AND uid = ?2 AND NOT (pairing = ?3 AND there = ?4)",
             )?
-            .execute(params![signed(link.folder.0), link.uid, signed(link.pairing.0), link.there])?;
+            .execute(params![folder, link.uid, pairing, link.there])?;
         self.sql
             .prepare_cached(
                 "INSERT INTO links VALUES(?1, ?2, ?3, ?4, 0, ?5, ?6, ?7)
@@ -163,9 +177,9 @@ impl Apply<'_> {
                      content = coalesce(?7, content)",
             )?
             .execute(params![
-                signed(link.pairing.0),
+                pairing,
                 link.there,
-                signed(link.folder.0),
+                folder,
                 link.uid,
                 link.flags.bits(),
                 link.flags.keyword_text(),
