@@ -11,6 +11,8 @@ use words_mail::{TraceId, TraceKey, TraceTag};
 pub(crate) struct Standing {
     /// The folder's name there.
     pub(crate) folder: String,
+    /// UIDVALIDITY of the folder.
+    pub(crate) validity: u32,
     /// Its UID.
     pub(crate) uid: u32,
     /// Its flags, lower case.
@@ -30,17 +32,18 @@ impl Inventory {
         let folders = store.folders().await?;
         let mut ours: HashMap<TraceId, Vec<Standing>> = HashMap::new();
         for folder in folders.iter().filter(|folder| folder.selectable) {
-            match store.select(&folder.name, true).await {
+            let validity = match store.select(&folder.name, true).await {
                 Ok(selected) if selected.messages == 0 => continue,
-                Ok(_) => {}
+                Ok(selected) => selected.validity,
                 // Removed since it was listed.
                 Err(StoreError::NoFolder(_)) => continue,
                 Err(error) => return Err(error),
-            }
+            };
             let mut each = |summary: stores_primary::store::Summary| {
                 if let Some(trace) = TraceTag::find(&summary.header, key) {
                     let flags = lower(&summary.flags);
-                    let standing = Standing { folder: folder.name.clone(), uid: summary.uid, flags };
+                    let standing =
+                        Standing { folder: folder.name.clone(), validity, uid: summary.uid, flags };
                     ours.entry(trace).or_default().push(standing);
                 }
             };
@@ -52,6 +55,19 @@ impl Inventory {
     /// The copy of a message to work with: the first that stands in one of `folders`, in their order, else the first.
     pub(crate) fn find(&self, trace: TraceId, folders: &[String]) -> Option<&Standing> {
         self.find_in(trace, folders).or_else(|| self.ours.get(&trace)?.first())
+    }
+
+    /// The copies of a message.
+    pub(crate) fn copies(&self, trace: TraceId) -> &[Standing] {
+        self.ours.get(&trace).map_or(&[], Vec::as_slice)
+    }
+
+    /// A copy that stands for another message here is none to work with.
+    pub(crate) fn take_out(&mut self, copy: &Standing) {
+        for copies in self.ours.values_mut() {
+            copies.retain(|other| (&other.folder, other.uid) != (&copy.folder, copy.uid));
+        }
+        self.ours.retain(|_, copies| !copies.is_empty());
     }
 
     /// The first copy of a message that stands in one of `folders`.

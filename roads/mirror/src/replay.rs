@@ -9,7 +9,9 @@ use rules_merge::{Flags, Here, Listed, Merged, Place, Sides, Step, There, merge}
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Cursor, Read};
 use stores_journal::{AppendError, ReadError};
-use stores_mailbox::{BodyAt, Change, Event, FolderId, LinkNote, MailboxError, Mailboxes};
+use stores_mailbox::{
+    BodyAt, Change, Event, FolderId, LinkNote, MailboxError, Mailboxes, Pairing, UidRanges,
+};
 use stores_primary::store::{MailStore, NewCopy, StoreError};
 use words_imap::StoreHow;
 use words_mail::{AccountId, PrimaryId, Time, TraceId, TraceKey, TraceTag};
@@ -115,22 +117,36 @@ impl Replay<'_> {
         if messages.is_empty() {
             return self.note_replayed(changes, carried).await;
         }
-        let inventory = Inventory::take(store, self.trace_key).await?;
+        let mut inventory = Inventory::take(store, self.trace_key).await?;
         let folders = self.mailboxes.folders(self.account)?;
         let mut names = Names::of(&folders, &inventory.folders);
-        names.paired(&folders, &self.mailboxes.pairings(self.account)?);
-        let trace = |message: &Touched| message.trace.unwrap_or_else(|| own_trace(self.account, message));
+        let pairings = self.mailboxes.pairings(self.account)?;
+        names.paired(&folders, &pairings);
+        let trace =
+            |message: &Touched| message.trace.unwrap_or_else(|| own_trace(self.account, message.body));
+        for message in &messages {
+            for copy in inventory.copies(trace(message)).to_vec() {
+                if self.stands_for_another(&pairings, &copy)? {
+                    inventory.take_out(&copy);
+                }
+            }
+        }
         let missing: Vec<(TraceId, BodyAt)> = messages
             .iter()
             .map(|message| (trace(message), message.body))
             .filter(|(trace, _)| inventory.find(*trace, &[]).is_none())
             .collect();
         let fates = if missing.is_empty() { HashMap::new() } else { self.deliveries.fates(&missing) };
+        let pulled = !pairings.is_empty();
         for message in &messages {
             let trace = trace(message);
             let fate = fates.get(&trace).copied();
-            let known = Known { trace, inventory: &inventory, fate, thrown_away };
-            self.one(store, &known, &mut names, message, carried).await?;
+            let known = Known { trace, inventory: &inventory, fate, thrown_away, pulled };
+            let used = self.one(store, &known, &mut names, message, carried).await?;
+            // Two copies of one message carry one trace id; each stands for itself.
+            if let Some(used) = used {
+                inventory.take_out(&used);
+            }
         }
         self.note_replayed(changes, carried).await
     }
@@ -154,7 +170,7 @@ impl Replay<'_> {
         names: &mut Names,
         message: &Touched,
         carried: &mut Carried,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Option<Standing>, Trouble> {
         carried.messages += 1;
         let (began, been) = (self.folder_name(message.began)?, self.been(message)?);
         let trace = known.trace;
@@ -165,7 +181,7 @@ impl Replay<'_> {
             _ => known.inventory.find(trace, &wanted),
         };
         let there = standing.map(|s| Place { folder: names.here(&s.folder), flags: s.flags.clone() });
-        let here = self.here(message, there.as_ref())?;
+        let here = self.here(message, there.as_ref(), known.pulled)?;
         let place = here.as_ref().map(|found| found.place.clone());
         let sides = Sides {
             origin: message.origin,
@@ -177,23 +193,65 @@ impl Replay<'_> {
                 (None, _) => There::Never,
             },
         };
-        let merged = merge(&sides, &names.trash);
+        let mut merged = merge(&sides, &names.trash);
         if merged.waits {
             if known.fate != Some(Fate::Never) {
                 carried.waiting.push(trace);
             }
-            return Ok(());
+            return Ok(None);
         }
         if standing.is_none() && message.new && known.thrown_away.contains(&message.body) {
-            return Ok(());
+            return Ok(None);
         }
         if !merged.there.is_empty() {
             carried.changed += 1;
         }
+        if known.pulled && standing.is_none() {
+            leave_where_it_is(&mut merged, &sides.here);
+        }
         carried.listed.extend(merged.listed);
         let copy = here.and_then(|found| found.copy);
         let source = Source { message, trace, copy };
-        self.carry_out(store, names, &merged, standing, &source).await
+        self.carry_out(store, names, &merged, standing, &source).await?;
+        if let (Some(standing), Some(agreed)) = (standing, &merged.agreed)
+            && message.new
+            && !merged.there.iter().any(|step| matches!(step, Step::Move(_) | Step::Expunge))
+        {
+            // It was put there before, and that was not written down.
+            self.link_given(message, (&standing.folder, standing.validity, standing.uid), agreed).await?;
+        }
+        Ok(standing.cloned())
+    }
+
+    /// Whether a message there is linked: what is linked to one of these changes is not looked for.
+    fn stands_for_another(&self, pairings: &[Pairing], copy: &Standing) -> Result<bool, Trouble> {
+        let pairing = pairings.iter().find(|p| p.there == copy.folder && p.validity == copy.validity);
+        let Some(pairing) = pairing else { return Ok(false) };
+        let uid = UidRanges::span(copy.uid, copy.uid);
+        Ok(!self.mailboxes.links_of(pairing.folder, &uid)?.is_empty())
+    }
+
+    /// Writes down which message there a new one here is, in a mailbox that is pulled.
+    async fn link_given(
+        &self,
+        message: &Touched,
+        (folder, validity, there): (&str, u32, u32),
+        agreed: &Place,
+    ) -> Result<(), Trouble> {
+        let Some((here, uid)) = message.now else { return Ok(()) };
+        let pairings = self.mailboxes.pairings(self.account)?;
+        let pairing = pairings.into_iter().find(|p| p.there == folder && p.validity == validity);
+        let Some(pairing) = pairing else { return Ok(()) };
+        // Keywords in the letters that they have here: it is the same one in any.
+        let letters =
+            self.mailboxes.page(here, uid, uid, 1)?.pop().map(|found| found.flags).unwrap_or_default();
+        let written = |flag: &String| letters.names().find(|name| name.eq_ignore_ascii_case(flag));
+        let flags = agreed.flags.iter().map(|flag| written(flag).unwrap_or(flag)).collect();
+        let content = Some(self.mailboxes.content(&message.body)?);
+        let note = LinkNote { pairing: pairing.folder, there, folder: here, uid, flags, content };
+        crash_point("mirror.appended");
+        self.mailboxes.link(self.account, vec![note]).await?;
+        Ok(())
     }
 
     /// The present names of the folders that a message stood in, the one where people found it first.
@@ -208,7 +266,7 @@ impl Replay<'_> {
     ///
     /// People go on while this road is at work: when the message is not there any more, a later change has moved or
     /// removed it, which is that change's matter. Here it stands where these changes put it.
-    fn here(&self, message: &Touched, there: Option<&Place>) -> Result<Option<Found>, Trouble> {
+    fn here(&self, message: &Touched, there: Option<&Place>, pulled: bool) -> Result<Option<Found>, Trouble> {
         let Some((folder, uid)) = message.now else { return Ok(None) };
         let Some(name) = self.folder_name(folder)? else { return Ok(None) };
         if let Some(found) = self.mailboxes.page(folder, uid, uid, 1)?.pop() {
@@ -229,7 +287,9 @@ impl Replay<'_> {
                 flags.remove(flag)
             };
         }
-        let copy = message.new.then(|| (came.map(|(date, _)| *date), None));
+        // In a mailbox that is pulled that later change gives it back, and with it how it is then.
+        let later = pulled && matches!(message.body, BodyAt::Own { .. });
+        let copy = (message.new && !later).then(|| (came.map(|(date, _)| *date), None));
         Ok(Some(Found { place: Place { folder: name, flags }, copy }))
     }
 
@@ -303,24 +363,12 @@ impl Replay<'_> {
         let flags = spoken(&place.flags);
         let new = NewCopy { folder: &folder, flags: &flags, arrived, size, content: &mut content };
         let placed = store.append(new).await?;
-        if let (Some(placed), Some((here, uid))) = (placed, source.message.now)
-            && let Some(pairing) =
-                self.mailboxes.pairings(self.account)?.into_iter().find(|pairing| pairing.there == folder)
-            && pairing.validity == placed.validity
-        {
-            let flags = place.flags.iter().map(String::as_str).collect();
-            let note = LinkNote {
-                pairing: pairing.folder,
-                there: placed.uid,
-                folder: here,
-                uid,
-                flags,
-                content: None,
-            };
-            crash_point("mirror.appended");
-            self.mailboxes.link(self.account, vec![note]).await?;
+        match placed {
+            Some(placed) => {
+                self.link_given(source.message, (&folder, placed.validity, placed.uid), place).await
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -331,6 +379,20 @@ struct Known<'a> {
     fate: Option<Fate>,
     /// New messages that are gone again before the end of the changes.
     thrown_away: &'a HashSet<BodyAt>,
+    /// Whether the mailbox is pulled.
+    pulled: bool,
+}
+
+/// What the primary removed and people touched since is given back to where they have it. In a mailbox that is pulled a
+/// look has put it into Trash here before, and who takes it out of there wants it where it is then.
+fn leave_where_it_is(merged: &mut Merged, here: &Here) {
+    if let Here::At(here) = here {
+        *merged = Merged {
+            there: vec![Step::Append(here.clone())],
+            agreed: Some(here.clone()),
+            ..Merged::default()
+        };
+    }
 }
 
 /// Date and size of a copy to be made; the size is counted when it is not known. `None`: it is not ours to make.
@@ -368,8 +430,8 @@ async fn ensure(store: &mut dyn MailStore, names: &mut Names, here: &str) -> Res
 }
 
 /// The id of a message that was written here and has none: the same each time, so that a second try finds the first.
-fn own_trace(account: &AccountId, message: &Touched) -> TraceId {
-    let position = match message.body {
+pub(crate) fn own_trace(account: &AccountId, body: BodyAt) -> TraceId {
+    let position = match body {
         BodyAt::Journal { position, .. } | BodyAt::Own { position } => position,
     };
     let hash = blake3::hash(format!("{account}\n{}\n{}", position.segment, position.offset).as_bytes());

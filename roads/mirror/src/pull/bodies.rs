@@ -1,7 +1,7 @@
 //! New messages: recognised where they are here already, else streamed into the mailbox.
 
 use super::look::{Scan, Visit, flags_of};
-use crate::replay::Trouble;
+use crate::replay::{Trouble, own_trace};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use stores_mailbox::{
@@ -26,6 +26,8 @@ struct Known<'a> {
     missing: &'a mut Vec<Link>,
     /// Messages of the folder here that stand for none there, by content; read when first needed.
     unlinked: Option<HashMap<[u8; 32], VecDeque<u32>>>,
+    /// The same by the trace id under which they are given back.
+    given: Option<HashMap<TraceId, VecDeque<u32>>>,
     /// Messages here that were recognised in this look.
     taken: BTreeSet<(FolderId, u32)>,
 }
@@ -46,7 +48,7 @@ impl Visit<'_> {
         if selected.validity != pairing.validity {
             return Ok(());
         }
-        let mut known = Known { missing, unlinked: None, taken: BTreeSet::new() };
+        let mut known = Known { missing, unlinked: None, given: None, taken: BTreeSet::new() };
         let wanted = self.traced(scan, &mut known).await?;
         // In a folder with UIDs of our own the order of UIDs is the order there, whatever comes first.
         let first = match pairing.follow {
@@ -133,6 +135,11 @@ impl Visit<'_> {
         known: &mut Known<'_>,
     ) -> Result<bool, Trouble> {
         let pairing = &scan.paired.pairing;
+        if let Some(uid) = self.given(pairing, trace, known)? {
+            known.taken.insert((pairing.folder, uid));
+            self.link_here(pairing, summary, (pairing.folder, uid), None).await?;
+            return Ok(true);
+        }
         if let Some(at) = known.missing.iter().position(|link| link.trace == Some(trace)) {
             let link = known.missing.swap_remove(at);
             return self.moved(scan, summary, link).await;
@@ -153,6 +160,33 @@ impl Visit<'_> {
         }
         self.link_here(pairing, summary, at, None).await?;
         Ok(true)
+    }
+
+    /// A message of the folder here that was put there under this id of ours, which was not written down.
+    fn given(
+        &self,
+        pairing: &Pairing,
+        trace: TraceId,
+        known: &mut Known<'_>,
+    ) -> Result<Option<u32>, MailboxError> {
+        let given = match &mut known.given {
+            Some(given) => given,
+            None => {
+                let mut given: HashMap<TraceId, VecDeque<u32>> = HashMap::new();
+                for message in self.mailboxes.unlinked(pairing.folder, COMPARED_MAX)? {
+                    let trace = message.trace.unwrap_or_else(|| own_trace(self.account, message.body));
+                    given.entry(trace).or_default().push_front(message.uid);
+                }
+                known.given.insert(given)
+            }
+        };
+        let Some(same) = given.get_mut(&trace) else { return Ok(None) };
+        while let Some(uid) = same.pop_front() {
+            if !known.taken.contains(&(pairing.folder, uid)) {
+                return Ok(Some(uid));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether it is a folder that mail arrives in: a message there was not filed by a person.
@@ -198,6 +232,13 @@ impl Visit<'_> {
             let change = (stores_mailbox::How::Add, &flags);
             let uids = UidRanges::span(uid, uid);
             self.mailboxes.store(self.account, folder, &uids, change, None, By::Primary).await?;
+        }
+        let Some(here) = self.mailboxes.page(folder, uid, uid, 1)?.pop() else { return Ok(()) };
+        if folder != pairing.folder || !super::look::differences(&flags, &here.flags).is_empty() {
+            // What it has here is given back, and must be due for that: when people did it, it was not linked yet.
+            let change = (stores_mailbox::How::Add, &here.flags);
+            let uids = UidRanges::span(uid, uid);
+            self.mailboxes.store(self.account, folder, &uids, change, None, By::Person).await?;
         }
         Ok(())
     }

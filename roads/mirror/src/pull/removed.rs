@@ -69,11 +69,7 @@ impl Visit<'_> {
                 account = %self.account, messages = uids.count(), listed = "deleted-there-touched-here",
                 "removed at the primary and touched here: kept in Trash"
             );
-            let stays = self.mailboxes.folder(self.account, trash).is_ok_and(|found| found.id == folder);
-            if stays {
-                // A person put it there: that is given back.
-                continue;
-            }
+            // Also what stands there already: so it is known what is to be given back, and from where.
             crash_point("mirror.before_trash");
             match self.mailboxes.move_to(self.account, folder, &uids, trash, By::Person).await {
                 Ok(_) | Err(MailboxError::NoFolder) => {}
