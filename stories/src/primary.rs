@@ -295,7 +295,7 @@ impl Primary {
         let dir = self.dir.join("pf");
         let users: String = self.addresses().iter().map(|address| format!("{address} x\n")).collect();
         fs::write(dir.join("conf/users"), users).unwrap();
-        fs::write(dir.join("conf/main.cf"), self.main_cf(&dir, options)).unwrap();
+        fs::write(dir.join("conf/main.cf"), last_of_each(&self.main_cf(&dir, options))).unwrap();
         let services = options.services.replace("{dir}", &self.dir.display().to_string());
         fs::write(dir.join("conf/master.cf"), master_cf(self.smtp) + &services).unwrap();
     }
@@ -432,4 +432,19 @@ fn files(dir: &Path) -> usize {
         };
     }
     count
+}
+
+/// Each setting once, as it stands last: Postfix warns of one that stands twice, and may wait for ever for the program that
+/// writes the warning down.
+fn last_of_each(text: &str) -> String {
+    let name = |line: &str| {
+        let setting = !line.starts_with(['#', ' ', '\t']) && line.contains('=');
+        setting.then(|| line.split('=').next().unwrap_or("").trim().to_owned())
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let is_last = |at: usize| {
+        let mine = name(lines[at]);
+        mine.is_none() || !lines[at + 1..].iter().any(|line| name(line) == mine)
+    };
+    (0..lines.len()).filter(|at| is_last(*at)).map(|at| format!("{}\n", lines[at])).collect()
 }
